@@ -21,7 +21,8 @@ extensions = [
 ]
 templates_path = ["_templates"]
 exclude_patterns = ["_build", "_templates"]
-default_role = "literal"
+# `pack` in the text links to its API page.
+default_role = "py:obj"
 
 # --- API pages ------------------------------------------------------------------------------
 autosummary_generate = True
@@ -43,7 +44,6 @@ sphinx_gallery_conf = {
     "download_all_examples": False,
     "remove_config_comments": True,
     "show_signature": False,
-    # No launch buttons: the examples run wherever the package is installed.
     "show_memory": False,
 }
 
@@ -56,5 +56,5 @@ html_theme_options = {
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
 }
-# The gallery index and the start page have nothing to list on the left.
-html_sidebars = {"index": []}
+# These pages have no pages below them to list on the left.
+html_sidebars = {page: [] for page in ("index", "getting_started", "data", "choosing", "own_loss")}
