@@ -1,0 +1,50 @@
+"""Domain adaptation and class imbalance with a scikit-learn interface."""
+
+from importlib import import_module
+
+__version__ = "0.1.0"
+
+# Public name -> module that defines it. Loaded on first use, so that importing adaptlearn is quick
+# and does not import torch.
+_PUBLIC = {
+    "pack": "_domains",
+    "unpack": "_domains",
+    "register": "_components",
+    "Alignment": "alignment",
+    "CDAN": "alignment",
+    "CORAL": "alignment",
+    "DANN": "alignment",
+    "JMMD": "alignment",
+    "MCC": "alignment",
+    "MMD": "alignment",
+    "CDANClassifier": "deep",
+    "DANNClassifier": "deep",
+    "DeepCORALClassifier": "deep",
+    "DomainAdaptationClassifier": "deep",
+    "DomainAdaptationRegressor": "deep",
+    "MCCClassifier": "deep",
+    "MMDClassifier": "deep",
+    "load": "deep",
+    "DomainStratifiedKFold": "model_selection",
+    "EntropyScorer": "model_selection",
+    "ImportanceWeightedScorer": "model_selection",
+    "LabelledScorer": "model_selection",
+    "WithTarget": "model_selection",
+}
+_SUBPACKAGES = ("alignment", "datasets", "deep", "imbalance", "metrics", "model_selection")
+
+__all__ = [*sorted(_PUBLIC), *_SUBPACKAGES, "__version__"]
+
+
+def __getattr__(name):
+    if name in _PUBLIC:
+        value = getattr(import_module(f".{_PUBLIC[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    if name in _SUBPACKAGES:
+        return import_module(f".{name}", __name__)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,23 @@
+"""Deep estimators: a network trained on both domains, with a scikit-learn interface."""
+
+from .classifier import DomainAdaptationClassifier
+from .persistence import load
+from .presets import (
+    CDANClassifier,
+    DANNClassifier,
+    DeepCORALClassifier,
+    MCCClassifier,
+    MMDClassifier,
+)
+from .regressor import DomainAdaptationRegressor
+
+__all__ = [
+    "CDANClassifier",
+    "DANNClassifier",
+    "DeepCORALClassifier",
+    "DomainAdaptationClassifier",
+    "DomainAdaptationRegressor",
+    "MCCClassifier",
+    "MMDClassifier",
+    "load",
+]

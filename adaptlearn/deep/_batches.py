@@ -1,0 +1,112 @@
+"""Batches of both sides, cut as slices of an index plan that is drawn once per epoch."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+
+from ..imbalance.sampling import InstanceSampler
+
+
+class Batch(NamedTuple):
+    """Labelled rows first, then target rows."""
+
+    x: torch.Tensor
+    y: torch.Tensor
+    task_weight: torch.Tensor | None
+    n_labelled: int
+    segments: list
+    domain: torch.Tensor
+    index: torch.Tensor
+    weight: torch.Tensor
+
+
+class TrainingSet(NamedTuple):
+    """Everything a fit trains on; tensors on the device."""
+
+    rows: object  # Rows
+    slots: torch.Tensor  # (n_rows,) domain slot, int64
+    labelled: torch.Tensor  # row numbers that carry a label
+    target: torch.Tensor  # row numbers of the target side; empty when it is not needed
+    y: torch.Tensor  # (n_rows,) codes or values
+    task_weight: torch.Tensor | None  # (n_rows,) mean 1 over labelled rows
+    weight: torch.Tensor  # (n_rows,) alignment weight
+    sampler: object  # over the labelled rows
+
+
+class BatchIterator:
+    """One pass over the longer side; the shorter side is repeated.
+
+    Parameters
+    ----------
+    data : TrainingSet
+    batch_size : int
+        Rows of each side in a batch. Chunks of one epoch differ by at most one row, so that no
+        tiny last batch upsets batch statistics.
+    """
+
+    def __init__(self, data, batch_size):
+        self.data, self.batch_size = data, batch_size
+        n_longest = max(len(data.labelled), len(data.target))
+        self.n_batches = max(1, -(-n_longest // batch_size))
+        self.n_longest = n_longest
+
+    def __len__(self):
+        return self.n_batches
+
+    def _plan(self, members, sampler, generator):
+        """Row numbers of the epoch, chunk borders, and the segments of each chunk."""
+        # A side smaller than a batch is not repeated within one.
+        n_draws = min(self.n_longest, self.n_batches * len(members))
+        order = members[sampler.draw(n_draws, generator).to(members.device)]
+        borders = np.linspace(0, n_draws, self.n_batches + 1).round().astype(np.int64)
+        slots = self.data.slots[order]
+        unique = torch.unique(slots).tolist()
+        if len(unique) == 1:
+            return order, borders, [[(unique[0], b - a)] for a, b in zip(borders, borders[1:])]  # noqa: B905
+        # Rows of one domain stand together within a chunk, so that a domain is a slice.
+        n_slots = unique[-1] + 1
+        chunk = torch.from_numpy(np.repeat(np.arange(self.n_batches), np.diff(borders)))
+        key = chunk.to(slots.device) * n_slots + slots
+        place = torch.argsort(key, stable=True)
+        counts = torch.bincount(key, minlength=self.n_batches * n_slots).view(-1, n_slots).tolist()
+        segments = [[(s, n) for s, n in enumerate(row) if n] for row in counts]
+        return order[place], borders, segments
+
+    def batches(self, generator):
+        """Batches of one epoch."""
+        data = self.data
+        order, borders, segments = self._plan(data.labelled, data.sampler, generator)
+        y = data.y[order]
+        task_weight = None if data.task_weight is None else data.task_weight[order]
+        both = len(data.target) > 0
+        if both:
+            sampler = InstanceSampler(len(data.target))
+            t_order, t_borders, t_segments = self._plan(data.target, sampler, generator)
+        for k in range(self.n_batches):
+            a, b = int(borders[k]), int(borders[k + 1])
+            index, parts = order[a:b], segments[k]
+            if both:
+                index = torch.cat([index, t_order[int(t_borders[k]) : int(t_borders[k + 1])]])
+                parts = parts + t_segments[k]
+            yield Batch(
+                data.rows.take(index),
+                y[a:b],
+                None if task_weight is None else task_weight[a:b],
+                b - a,
+                _places(parts),
+                data.slots[index],
+                index,
+                data.weight[index],
+            )
+
+
+def _places(parts):
+    """Turn (slot, length) pairs into (slot, start, stop)."""
+    out, start = [], 0
+    for slot, length in parts:
+        out.append((slot, start, start + int(length)))
+        start += int(length)
+    return out

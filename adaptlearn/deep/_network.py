@@ -1,0 +1,124 @@
+"""The trained module: backbone, bottleneck and head."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+
+import torch
+from torch import nn
+
+from ._norm import DomainBatchNorm, DomainContext, convert_batch_norm
+
+
+class Network(nn.Module):
+    """Backbone -> bottleneck -> features -> head -> logits.
+
+    Parameters
+    ----------
+    backbone, bottleneck, head : nn.Module
+    context : DomainContext
+        Tells the normalisation layers which rows belong to which domain.
+    """
+
+    def __init__(self, backbone, bottleneck, head, context):
+        super().__init__()
+        self.backbone, self.bottleneck, self.head = backbone, bottleneck, head
+        self.context = context
+
+    def forward(self, x, segments):
+        """Features and logits of a batch whose rows lie in `segments` of one domain each."""
+        self.context.segments = segments
+        features = self.backbone(x)
+        if features.ndim > 2:
+            features = features.flatten(1)
+        features = self.bottleneck(features)
+        return features, self.head(features)
+
+    def pool_statistics(self):
+        """Refresh the pooled statistics of all normalisation layers."""
+        for layer in self.modules():
+            if isinstance(layer, DomainBatchNorm):
+                layer.pool_statistics()
+
+    @property
+    def has_domain_norm(self):
+        """Whether any layer keeps statistics per domain."""
+        return any(isinstance(layer, DomainBatchNorm) for layer in self.modules())
+
+
+def build_network(
+    backbone, input_shape, n_outputs, *, hidden_layer_sizes, bottleneck, dropout, normalize, index
+):
+    """Network for rows of `input_shape`, with `index` the domains of the fit."""
+    context = DomainContext()
+    sides = len(index.sources), len(index.targets)
+
+    def norm(width):
+        if normalize == "domain":
+            return [DomainBatchNorm(width, *sides, context)]
+        return [nn.BatchNorm1d(width)] if normalize == "batch" else []
+
+    def dense(width_in, width_out):
+        layers = [nn.Linear(width_in, width_out), *norm(width_out), nn.ReLU()]
+        return layers + ([nn.Dropout(dropout)] if dropout else [])
+
+    width = input_shape[0]
+    if backbone is None:
+        layers = []
+        for size in hidden_layer_sizes:
+            layers += dense(width, size)
+            width = size
+        body = nn.Sequential(*layers)
+    else:
+        body = make_backbone(backbone, input_shape)
+        if normalize == "domain":
+            body = convert_batch_norm(nn.Sequential(body), *sides, context)[0]
+        width = backbone_width(body, input_shape, context)
+    neck = nn.Sequential()
+    if bottleneck is not None:
+        neck = nn.Sequential(*dense(width, bottleneck))
+        width = bottleneck
+    return Network(body, neck, nn.Linear(width, n_outputs), context)
+
+
+def make_backbone(backbone, input_shape):
+    """A copy of a module, or what a class or factory makes.
+
+    A factory with a required positional argument receives the number of features (the shape of
+    one row when rows are not vectors).
+    """
+    if isinstance(backbone, nn.Module):
+        return copy.deepcopy(backbone)
+    try:
+        parameters = inspect.signature(backbone).parameters.values()
+    except ValueError:
+        parameters = []
+    needs_size = any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for p in parameters
+    )
+    size = input_shape[0] if len(input_shape) == 1 else tuple(input_shape)
+    module = backbone(size) if needs_size else backbone()
+    if not isinstance(module, nn.Module):
+        raise TypeError(
+            f"backbone={backbone!r} made a {type(module).__name__}; it must make a torch.nn.Module."
+        )
+    return module
+
+
+def backbone_width(module, input_shape, context):
+    """Number of features of one row, found with two rows of zeros."""
+    context.segments = [(0, 0, 2)]
+    parameter = next(module.parameters(), torch.zeros(()))
+    was_training = module.training
+    module.eval()
+    with torch.no_grad():
+        out = module(torch.zeros((2, *input_shape), dtype=parameter.dtype))
+    module.train(was_training)
+    if not isinstance(out, torch.Tensor) or out.ndim < 2 or len(out) != 2:
+        raise ValueError(
+            "backbone must map (n_rows, ...) to one tensor of shape (n_rows, n_features); for two "
+            f"rows it gave {getattr(out, 'shape', type(out).__name__)}."
+        )
+    return int(out[0].numel())

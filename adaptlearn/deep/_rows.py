@@ -1,0 +1,118 @@
+"""Input rows: checked, standardised by domain, handed out as tensors in batches."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+
+# Above this many bytes (as float32) rows stay where they are and are converted batch by batch.
+_EAGER_BYTES = 2**30
+_CHUNK_BYTES = 2**24
+
+
+def is_lazy(X):
+    """Whether rows of `X` should be read batch by batch: memory maps, sparse, very large."""
+    base = X
+    while base is not None and not sp.issparse(X):
+        if isinstance(base, np.memmap):
+            return True
+        base = getattr(base, "base", None)
+    return sp.issparse(X) or 4 * X.size > _EAGER_BYTES
+
+
+def dense(X, rows):
+    """Dense array of some rows (a slice or an index array)."""
+    block = X[rows]
+    return block.toarray() if sp.issparse(block) else block
+
+
+def chunks(X):
+    """Slices of consecutive rows of about 16 MiB in float64."""
+    step = max(1, _CHUNK_BYTES // (8 * max(1, int(np.prod(X.shape[1:])))))
+    return [slice(a, min(a + step, X.shape[0])) for a in range(0, X.shape[0], step)]
+
+
+def check_finite(X, feature_names=None):
+    """Raise a ValueError that names the first column holding NaN or infinity."""
+    if not sp.issparse(X) and X.dtype.kind not in "fc":
+        return
+    for rows in chunks(X):
+        block = X[rows].data if sp.issparse(X) else X[rows]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if np.isfinite(block.sum()):  # one pass without a temporary; exact check only if not
+                continue
+        block = dense(X, rows)
+        if np.isfinite(block).all():
+            continue
+        place = np.argwhere(~np.isfinite(block))[0]
+        value = "NaN" if np.isnan(block[tuple(place)]) else "infinity"
+        column = (
+            f"column {place[1]}" if block.ndim == 2 else f"position {tuple(map(int, place[1:]))}"
+        )
+        if feature_names is not None and block.ndim == 2:
+            column += f" ({feature_names[place[1]]!r})"
+        raise ValueError(
+            f"Input X contains {value} in {column}, row {rows.start + place[0]}. Impute or drop "
+            "such rows first, for example with sklearn.impute.SimpleImputer in a Pipeline."
+        )
+
+
+class Rows:
+    """Training rows as tensors.
+
+    Rows that fit are converted once, standardised; memory maps and sparse matrices are converted
+    batch by batch.
+
+    Parameters
+    ----------
+    parts : list of arrays or CSR matrices
+        Row blocks, one after the other.
+    slots : ndarray of shape (n_rows,)
+        Row of the scaler's tables for each row.
+    scaler : DomainScaler or None
+    dtype : torch.dtype
+    device : torch.device
+    """
+
+    def __init__(self, parts, slots, scaler, dtype, device):
+        self.parts, self.slots, self.scaler = parts, slots, scaler
+        self.dtype, self.device = dtype, device
+        self.starts = np.cumsum([0] + [p.shape[0] for p in parts])
+        self.tensor = None
+        if not any(is_lazy(p) for p in parts):
+            blocks = [self._convert(p, start) for p, start in zip(parts, self.starts)]  # noqa: B905
+            self.tensor = (blocks[0] if len(blocks) == 1 else torch.cat(blocks)).to(device)
+
+    def __len__(self):
+        return int(self.starts[-1])
+
+    def _convert(self, part, start):
+        out = torch.empty(part.shape, dtype=self.dtype)
+        for rows in chunks(part):
+            slots = self.slots[start + rows.start : start + rows.stop]
+            out[rows] = to_tensor(dense(part, rows), slots, self.scaler, self.dtype)
+        return out
+
+    def take(self, index):
+        """Rows at the positions of an int64 tensor."""
+        if self.tensor is not None:
+            return self.tensor.index_select(0, index)
+        index = index.cpu().numpy()
+        if len(self.parts) == 1:
+            block = dense(self.parts[0], index)
+        else:
+            block = np.empty((len(index), *self.parts[0].shape[1:]), np.float64)
+            owner = np.searchsorted(self.starts, index, side="right") - 1
+            for k, part in enumerate(self.parts):
+                block[owner == k] = dense(part, index[owner == k] - self.starts[k])
+        return to_tensor(block, self.slots[index], self.scaler, self.dtype).to(self.device)
+
+
+def to_tensor(block, slots, scaler, dtype):
+    """Fresh tensor of a dense block, standardised."""
+    numpy_dtype = {torch.float64: np.float64}.get(dtype, np.float32)
+    if scaler is not None:
+        block = scaler.apply(block, slots)
+    # Without a scaler the block may be a view of the caller's (possibly read-only) array.
+    return torch.from_numpy(np.array(block, dtype=numpy_dtype, copy=scaler is None or None))

@@ -1,0 +1,80 @@
+"""Early stopping on held-out source rows and, without labels, on the target."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+
+from ..metrics import guarded_entropy
+
+
+class EarlyStopping:
+    """Keep the best epoch; ask to stop when it lies `patience` epochs back.
+
+    The criterion is the task loss on held-out source rows; with ``kind="target"`` the guarded
+    entropy of the predictions on target rows is added (`adaptlearn.metrics.guarded_entropy`),
+    which needs no target label and does not reward a model that predicts one class.
+
+    Parameters
+    ----------
+    kind : {"source", "target"}
+    patience : int
+        Epochs without improvement, >= 1.
+    valid : Tensor
+        Row numbers of the held-out source rows.
+    prior : ndarray of shape (n_classes,) or None
+        Class proportions of the source; None in regression (then the source loss alone counts).
+    """
+
+    def __init__(self, kind, patience, valid, prior):
+        self.kind, self.patience, self.valid, self.prior = kind, patience, valid, prior
+        self.best, self.best_epoch, self.best_state = float("inf"), 0, None
+
+    def __call__(self, trainer, data, record):
+        """Evaluate the epoch, add what was measured to `record`; true when it is time to stop."""
+        objective = trainer.criterion_
+        _, logits = trainer.forward_rows(data.rows.take, self.valid, data.slots[self.valid])
+        losses = objective.criterion.loss(logits, data.y[self.valid], objective.criterion_net)
+        score = record["valid_loss"] = float(losses.mean())
+        if self.kind == "target" and len(data.target) and self.prior is not None:
+            _, logits = trainer.forward_rows(data.rows.take, data.target, data.slots[data.target])
+            proba = logits.double().softmax(1).cpu().numpy()
+            record["target_criterion"] = guarded_entropy(proba, self.prior)
+            score += record["target_criterion"]
+        if score < self.best:
+            self.best, self.best_epoch = score, record["epoch"]
+            self.best_state = copy.deepcopy([trainer.module_.state_dict(), objective.state_dict()])
+        return record["epoch"] - self.best_epoch >= self.patience
+
+    def restore(self, trainer):
+        """Give the network the weights of the best epoch."""
+        if self.best_state is not None:
+            trainer.module_.load_state_dict(self.best_state[0])
+            trainer.criterion_.load_state_dict(self.best_state[1])
+
+    def state_dict(self):
+        """What a checkpoint needs."""
+        return {"best": self.best, "best_epoch": self.best_epoch, "best_state": self.best_state}
+
+    def load_state_dict(self, state):
+        """Continue from `state_dict`."""
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.best_state = state["best_state"]
+
+
+def split_validation(labelled, y, fraction, seed, stratify):
+    """Training and validation row numbers; stratified by class where that is possible."""
+    generator = torch.Generator().manual_seed(seed)
+    if not stratify:
+        order = labelled[torch.randperm(len(labelled), generator=generator)]
+        n = min(max(1, round(fraction * len(order))), len(order) - 1)
+        return order[n:].sort().values, order[:n].sort().values
+    train, valid = [], []
+    for code in torch.unique(y[labelled]):
+        rows = labelled[y[labelled] == code]
+        rows = rows[torch.randperm(len(rows), generator=generator)]
+        n = min(round(fraction * len(rows)), len(rows) - 1)
+        train.append(rows[n:])
+        valid.append(rows[:n])
+    return torch.cat(train).sort().values, torch.cat(valid).sort().values

@@ -1,0 +1,196 @@
+"""The private skorch net: one training loop for every deep estimator."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import threading
+import time
+
+import torch
+from skorch import NeuralNet
+
+# torch.random.fork_rng swaps the generator of the whole process: fits in threads take turns.
+_RNG_LOCK = threading.RLock()
+
+SCHEDULES = {
+    "constant": lambda p: 1.0,
+    "inverse": lambda p: (1.0 + 10.0 * p) ** -0.75,
+    "cosine": lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
+    "linear": lambda p: 1.0 - p,
+}
+
+
+@contextlib.contextmanager
+def own_randomness(seed, device):
+    """Seed torch inside the block and leave the process-wide generators as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with _RNG_LOCK, torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def epoch_seed(seed, epoch):
+    """Seed of one epoch: any epoch can be repeated without replaying those before it."""
+    return (seed * 1_000_003 + epoch * 7919 + 1) % 2**63
+
+
+class Trainer(NeuralNet):
+    """skorch net that trains on `BatchIterator` batches.
+
+    It changes three things of skorch's loop: both sides go through the network in one pass, losses
+    are summed on the device and read once per epoch, and each epoch seeds itself.
+    """
+
+    def __init__(self, module, criterion, *, seed, schedule="constant", precision="float32", **kw):
+        self.seed, self.schedule, self.precision = seed, schedule, precision
+        super().__init__(
+            module, criterion=criterion, train_split=None, iterator_train=None,
+            iterator_valid=None, **kw,
+        )  # fmt: skip
+
+    @property
+    def _default_callbacks(self):
+        return []  # our own epoch record stands in for skorch's timers and prints
+
+    def initialize_criterion(self):
+        """Take the objective as it is: it was built for this fit."""
+        self.criterion_ = self.criterion
+        return self
+
+    def initialize_module(self):
+        """Take the network as it is: it was built for this fit."""
+        self.module_ = self.module
+        return self
+
+    def train(self, iterator, epochs, *, start=0, n_epochs=None, offset=0, after_epoch=None):
+        """Train for `epochs` more epochs.
+
+        Parameters
+        ----------
+        iterator : BatchIterator
+        epochs : int
+            Number of the last epoch plus one.
+        start : int
+            Number of the first epoch (after resuming).
+        offset : int
+            Epochs trained by earlier fits, so that ``warm_start`` draws new batches.
+        after_epoch : callable
+            Called with the epoch's record; a true answer ends training.
+        """
+        self.base_rates_ = [group["lr"] for group in self.optimizer_.param_groups]
+        if start:
+            self.base_rates_ = [group["initial_lr"] for group in self.optimizer_.param_groups]
+        for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
+            group["initial_lr"] = rate
+        self.n_steps_ = epochs * len(iterator)
+        self.notify("on_train_begin", X=None, y=None)
+        for epoch in range(start, epochs):
+            self.step_ = epoch * len(iterator)
+            began = time.perf_counter()
+            seed = epoch_seed(self.seed, offset + epoch)
+            with own_randomness(seed, torch.device(self.device)):
+                record = self.train_epoch(iterator, seed, epoch)
+            record["dur"] = time.perf_counter() - began
+            if after_epoch is not None and after_epoch(record):
+                break
+        for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
+            group["lr"] = rate
+        self.notify("on_train_end", X=None, y=None)
+        return self
+
+    def train_epoch(self, iterator, seed, epoch):
+        """One pass; returns mean losses by name."""
+        generator = torch.Generator().manual_seed(seed)
+        self.history.new_epoch()
+        self.notify("on_epoch_begin", dataset_train=iterator, dataset_valid=None)
+        self._refresh(iterator)
+        self._set_training(True)
+        sums, n_batches = {}, 0
+        for batch in iterator.batches(generator):
+            self.notify("on_batch_begin", batch=batch, training=True)
+            step = self.train_step(batch)
+            for name, value in step["parts"].items():
+                sums[name] = sums[name] + value if name in sums else value
+            self.notify("on_batch_end", batch=batch, training=True, **step)
+            n_batches += 1
+        self.module_.pool_statistics()
+        names = {"loss": "train_loss", "task": "task_loss"}
+        record = {names.get(k, f"{k}_loss"): float(v) / n_batches for k, v in sums.items()}
+        record = {"epoch": epoch + 1, **record, "lr": self.optimizer_.param_groups[0]["lr"]}
+        self._check_finite_loss(record)
+        for name, value in record.items():
+            self.history.record(name, value)
+        self.notify("on_epoch_end", dataset_train=iterator, dataset_valid=None)
+        return record
+
+    def train_step(self, batch):
+        """One optimiser step."""
+        progress = (self.step_ + 0.5) / self.n_steps_
+        factor = SCHEDULES.get(self.schedule, self.schedule)(progress)
+        for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
+            group["lr"] = rate * factor
+        self.optimizer_.zero_grad(set_to_none=True)
+        with self.autocast():
+            output = self.module_(batch.x, batch.segments)
+            loss, parts = self.criterion_(output, batch, self.module_.head, progress)
+        loss.backward()
+        self.notify(
+            "on_grad_computed",
+            named_parameters=self.get_all_learnable_params(),
+            batch=batch,
+            training=True,
+        )
+        self.optimizer_.step()
+        self.criterion_.update(output, batch)
+        self.step_ += 1
+        return {"loss": loss, "y_pred": output[1], "parts": {"loss": loss.detach(), **parts}}
+
+    def autocast(self):
+        """Mixed precision where it was asked for."""
+        if self.precision != "bfloat16":
+            return contextlib.nullcontext()
+        return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
+
+    def _refresh(self, iterator):
+        if not any(self.criterion_.refreshing) or not len(iterator.data.target):
+            return
+        self.criterion_.refresh(*self.whole_set(iterator))
+
+    def whole_set(self, iterator):
+        """Features and logits of all labelled and all target rows, as two `Domain` tuples."""
+        from ..alignment.base import Domain  # noqa: PLC0415
+
+        data, sides = iterator.data, []
+        for members, y in ((data.labelled, data.y[data.labelled]), (data.target, None)):
+            slots = data.slots[members]
+            features, logits = self.forward_rows(data.rows.take, members, slots)
+            sides.append(Domain(None, y, features, logits, slots, members, data.weight[members]))
+        return sides
+
+    @torch.no_grad()
+    def forward_rows(self, take, index, slots, chunk=4096):
+        """Features and logits of many rows in evaluation mode, one domain slot at a time."""
+        self._set_training(False)
+        features = logits = None
+        for slot in torch.unique(slots).tolist():
+            places = torch.nonzero(slots == slot).squeeze(1)
+            for rows in places.split(chunk):
+                x = take(index[rows])
+                with self.autocast():
+                    f, z = self.module_(x, [(slot, 0, len(x))])
+                if features is None:
+                    features = f.new_empty((len(index), *f.shape[1:]))
+                    logits = z.new_empty((len(index), *z.shape[1:]))
+                features[rows], logits[rows] = f, z
+        return features, logits
+
+    def _check_finite_loss(self, record):
+        bad = [k for k, v in record.items() if k.endswith("loss") and not math.isfinite(v)]
+        if bad:
+            raise FloatingPointError(
+                f"training diverged: {', '.join(bad)} is not finite in epoch {record['epoch']} "
+                f"(learning rate {record['lr']:.3g}). Try a smaller learning_rate (a tenth), a "
+                "smaller alignment_weight, scaled inputs (normalize='source'), or "
+                "precision='float32' instead of mixed precision."
+            )

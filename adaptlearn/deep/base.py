@@ -1,0 +1,504 @@
+"""What all deep estimators share: parameters, fitting, forward passes."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from numbers import Integral, Real
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state
+from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from torch import nn
+
+from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from .._components import ComponentParamsMixin, resolve
+from .._containers import take_rows
+from .._domains import MASK_HELP, DomainIndex, read_fit, read_scored
+from ..alignment.base import Alignment
+from ..imbalance.criterion import Criterion
+from ..imbalance.sampling import make_sampler
+from ._batches import BatchIterator, TrainingSet
+from ._checkpoint import Checkpoint, fingerprint
+from ._network import build_network
+from ._objective import Objective
+from ._progress import ProgressBar
+from ._rows import Rows, check_finite, chunks, dense, to_tensor
+from ._scaling import DomainScaler
+from ._stopping import EarlyStopping, split_validation
+from ._trainer import SCHEDULES, Trainer, own_randomness
+
+_DTYPES = [np.float64, np.float32, np.float16, np.uint8, np.int8, np.int16, np.uint16]
+_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+
+class DeepEstimator(
+    ComponentParamsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+):
+    """Base of the deep estimators; not public.
+
+    Subclasses say how labels become tensors (`_encode`) and how many outputs there are.
+    """
+
+    _slots = ("alignment", "criterion")
+    _regression = False
+    _auto_alignment = None
+
+    # Metadata routing: the domain of a row concerns every method; X_target is for direct fits.
+    __metadata_request__fit = {"sample_domain": True, "X_target": False}
+    __metadata_request__partial_fit = {"sample_domain": True, "classes": False}
+    __metadata_request__predict = {"sample_domain": True}
+    __metadata_request__transform = {"sample_domain": True}
+    __metadata_request__score = {"sample_domain": True}
+
+    _constraints = {
+        "backbone": [None, callable, nn.Module],
+        "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
+        "alignment_weight": [Interval(Real, 0, None, closed="left")],
+        "normalize": [None, StrOptions({"domain", "source", "batch"})],
+        "sampling": [StrOptions({"instance", "balanced"})],
+        "optimizer": [StrOptions(set(_OPTIMIZERS)), callable],
+        "learning_rate": [Interval(Real, 0, None, closed="neither")],
+        "schedule": [StrOptions(set(SCHEDULES)), callable],
+        "batch_size": [Interval(Integral, 1, None, closed="left")],
+        "max_epochs": [Interval(Integral, 1, None, closed="left")],
+        "weight_decay": [Interval(Real, 0, None, closed="left")],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "target_labels": [StrOptions({"ignore", "use"})],
+        "early_stopping": ["boolean", StrOptions({"source", "target"})],
+        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+        "precision": [StrOptions({"float32", "float64", "bfloat16"})],
+        "compile": ["boolean"],
+        "warm_start": ["boolean"],
+        "callbacks": [None, list],
+        "net_params": [None, dict],
+        "random_state": ["random_state"],
+        "verbose": ["verbose"],
+        "criterion": [str, HasMethods("loss")],
+    }
+
+    # --- public methods -------------------------------------------------------------------
+
+    def fit(self, X, y, *, sample_domain=None, X_target=None, sample_weight=None):
+        """Fit on labelled source rows and unlabelled target rows.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, n_features) or (n_rows, ...)
+            Source rows; source and target rows when packed (see `adaptlearn.pack`).
+        y : array-like of shape (n_rows,)
+            Labels; the mask (-1, "-1" or NaN) on unlabelled rows.
+        sample_domain : int or array-like of shape (n_rows,), optional
+            ``>= 0`` a source domain, ``< 0`` a target domain. Without it, unlabelled rows are the
+            target.
+        X_target : {array-like, sparse matrix} of shape (n_target, ...), optional
+            Target rows, for direct fits; all rows of X are source rows then.
+        sample_weight : array-like of shape (n_rows,), optional
+            Weight of each row in the loss.
+
+        Returns
+        -------
+        self : object
+        """
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        self._fit(X, y, sample_domain, X_target, sample_weight, fresh, self.max_epochs)
+        return self
+
+    def fit_transform(self, X, y=None, *, sample_domain=None, X_target=None, sample_weight=None):
+        """Fit, then give the features of each row of X with the statistics of its own domain.
+
+        Parameters
+        ----------
+        X, y, sample_domain, X_target, sample_weight
+            As in ``fit``.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features_out)
+        """
+        fresh = not (self.warm_start and hasattr(self, "net_"))
+        domain = self._fit(X, y, sample_domain, X_target, sample_weight, fresh, self.max_epochs)
+        n_rows = len(domain) if X_target is None else len(domain) - _num_samples(X_target)
+        return self.transform(X, sample_domain=domain[:n_rows])
+
+    def transform(self, X, *, sample_domain=None):
+        """Features that the head sees (the bottleneck's output).
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, ...)
+        sample_domain : int, array-like, "source" or "target", optional
+            Whose statistics normalise each row; default the target's.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_features_out)
+        """
+        return self._forward(X, sample_domain)[0]
+
+    @property
+    def _n_features_out(self):
+        return self._network.head.in_features
+
+    @property
+    def _network(self):
+        """The network itself, also when it was compiled."""
+        return getattr(self.net_.module_, "_orig_mod", self.net_.module_)
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "net_")
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.sparse = True
+        tags.transformer_tags.preserves_dtype = []
+        tags.target_tags.required = True
+        tags.non_deterministic = self.random_state is None
+        return tags
+
+    # --- fitting --------------------------------------------------------------------------
+
+    def _fit(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
+        alignments, criterion = self._check_parameters()
+        X, parts = self._check_rows(X, X_target, fresh)
+        fit_rows = read_fit(
+            y,
+            X.shape[0],
+            n_target=None if X_target is None else parts[1].shape[0],
+            sample_domain=sample_domain,
+            sample_weight=sample_weight,
+            target_labels=self.target_labels,
+            regression=self._regression,
+        )
+        if fresh:
+            self._domain_index = DomainIndex.of(fit_rows.domain)
+        slots = self._domain_index.slots(fit_rows.domain)
+        codes, task_weight, class_counts = self._encode(fit_rows, fresh)
+        self._warn_without_target(fit_rows, alignments)
+        device = self._pick_device()
+        seed = self._draw_seed()
+        checkpoint = state = None
+        if self.checkpoint is not None:
+            name_seed = None if self.random_state is None else seed
+            name = fingerprint(self, name_seed, parts, fit_rows)
+            checkpoint = Checkpoint(self.checkpoint, name)
+            state = checkpoint.load()
+            seed = seed if state is None else state["seed"]
+        if fresh:
+            self._scaler = self._fit_scaler(parts, slots, fit_rows)
+        rows = Rows(parts, slots, self._scaler, self._dtype, device)
+        if fresh:
+            with own_randomness(seed, device):
+                self._build(parts[0].shape[1:], alignments, criterion, class_counts, seed, device)
+        data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
+        self._train(data, stopping, epochs, checkpoint, state, seed)
+        return fit_rows.domain
+
+    def _check_parameters(self):
+        """Components of this fit; raises before anything is trained."""
+        params = self.get_params(deep=False)
+        constraints = {k: v for k, v in self._constraints.items() if k in params}
+        validate_parameter_constraints(constraints, params, caller_name=type(self).__name__)
+        for width in self.hidden_layer_sizes:
+            if not isinstance(width, Integral) or width < 1:
+                raise ValueError(
+                    f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold integers >= 1; "
+                    "() is a linear model."
+                )
+        spec = self._expand_slot("alignment", self.alignment)
+        members = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
+        alignments = [resolve("alignment", member) for member in members]
+        criterion = resolve("criterion", self.criterion)
+        for a in alignments:
+            if not isinstance(a, Alignment):
+                raise TypeError(
+                    f"alignment holds {a!r} of type {type(a).__name__}; members must be names or "
+                    "Alignment objects (subclass adaptlearn.Alignment to write your own)."
+                )
+            if not isinstance(a.weight, Real) or not a.weight >= 0:
+                raise ValueError(f"alignment {a!r}: weight must be a number >= 0.")
+            if a.needs_classes and self._regression:
+                raise ValueError(
+                    f"alignment={a!r} reads class scores and cannot be used for regression; use "
+                    "'coral', 'mmd' or 'dann'."
+                )
+        if not isinstance(criterion, Criterion) or criterion.regression != self._regression:
+            wanted = "'mse' or 'huber'" if self._regression else "'cross_entropy'"
+            raise ValueError(f"criterion={self.criterion!r} does not fit this task; use {wanted}.")
+        if self._regression and self.sampling == "balanced":
+            raise ValueError("sampling='balanced' needs classes; use 'instance' in regression.")
+        for key in self.net_params or {}:
+            if not key.startswith(("optimizer__", "callbacks__")):
+                raise ValueError(
+                    f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
+                    "'callbacks__'. Other settings are parameters of the estimator."
+                )
+        return alignments, criterion
+
+    def _expand_slot(self, slot, spec):
+        return self._auto_alignment if slot == "alignment" and spec == "auto" else spec
+
+    def _check_rows(self, X, X_target, reset):
+        """Validated X and the list of row blocks (X, then X_target)."""
+        X = self._check_X(X, reset=reset)
+        if X_target is None:
+            return X, [X]
+        return X, [X, self._check_X(X_target, reset=False, name="X_target")]
+
+    def _check_X(self, X, reset, name="X"):
+        _refuse_raw(X, name)
+        X = validate_data(
+            self, X, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_all_finite=False,
+            allow_nd=self.backbone is not None, ensure_min_samples=2 if reset else 1,
+        )  # fmt: skip
+        check_finite(X, getattr(self, "feature_names_in_", None))
+        return X
+
+    def _warn_without_target(self, fit_rows, alignments):
+        if (fit_rows.domain < 0).any() or not (alignments or self.normalize == "domain"):
+            return
+        warnings.warn(
+            f"{type(self).__name__}: no target rows, so this is plain supervised learning. Give "
+            "X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark target "
+            "rows with sample_domain < 0. " + MASK_HELP,
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def _pick_device(self):
+        if self.device != "auto":
+            try:
+                return torch.device(self.device)
+            except RuntimeError as error:
+                raise ValueError(f"device={self.device!r} is not known: {error}") from error
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+    def _draw_seed(self):
+        if self.random_state is None:  # fresh entropy, without touching NumPy's global generator
+            return int(np.random.default_rng().integers(2**31))
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    @property
+    def _dtype(self):
+        return torch.float64 if self.precision == "float64" else torch.float32
+
+    def _fit_scaler(self, parts, slots, fit_rows):
+        if self.normalize is None or len(parts[0].shape) > 2:
+            return None
+        by_domain = self.normalize == "domain"
+        return DomainScaler.fit(
+            parts, slots, self._domain_index, by_domain=by_domain, weight=fit_rows.weight
+        )
+
+    def _build(self, input_shape, alignments, criterion, class_counts, seed, device):
+        index = self._domain_index
+        network = build_network(
+            self.backbone, input_shape, self._n_outputs,
+            hidden_layer_sizes=self.hidden_layer_sizes, bottleneck=self.bottleneck,
+            dropout=self.dropout, normalize=self.normalize, index=index,
+        ).to(device, self._dtype)  # fmt: skip
+        sizes = {
+            "n_features": network.head.in_features,
+            "n_classes": self._n_outputs,
+            "class_counts": class_counts,
+            "n_domains": (len(index.sources), len(index.targets)),
+            "generator": torch.Generator().manual_seed(seed),
+        }
+        if not index.targets:
+            alignments = []
+        objective = Objective(criterion, alignments, self.alignment_weight, sizes)
+        optimizer = self.optimizer
+        params = {"optimizer__weight_decay": self.weight_decay}
+        if isinstance(optimizer, str):
+            optimizer = _OPTIMIZERS[optimizer]
+            params["optimizer__fused"] = True
+        if optimizer is torch.optim.SGD:
+            params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}
+        self.net_ = Trainer(
+            network,
+            objective.to(device, self._dtype),
+            seed=seed,
+            schedule=self.schedule,
+            precision=self.precision,
+            optimizer=optimizer,
+            lr=self.learning_rate,
+            device=str(device),
+            compile=self.compile,
+            callbacks=copy.deepcopy(self.callbacks),  # skorch changes callbacks in place
+            verbose=0,
+            **(params | (self.net_params or {})),
+        ).initialize()
+        self._epochs_done, self.history_ = 0, []
+        self._input_shape, self._class_counts = tuple(input_shape), class_counts
+
+    def _training_set(self, rows, fit_rows, slots, codes, task_weight, seed, device):
+        labelled = torch.from_numpy(np.flatnonzero(fit_rows.labelled))
+        target = torch.from_numpy(np.flatnonzero(fit_rows.domain < 0))
+        objective, network = self.net_.criterion_, self._network
+        if not (objective.alignments or network.has_domain_norm):
+            target = target[:0]
+        y = torch.from_numpy(codes)
+        y = y.to(self._dtype) if self._regression else y
+        stopping = None
+        if self.early_stopping:
+            kind = "target" if self.early_stopping is True else self.early_stopping
+            source = labelled[torch.from_numpy(fit_rows.domain)[labelled] >= 0]
+            _, valid = split_validation(
+                source, y, self.validation_fraction, seed, not self._regression
+            )
+            if not len(valid):
+                raise ValueError(
+                    f"validation_fraction={self.validation_fraction} of {len(source)} source rows "
+                    "holds no row; raise it or set early_stopping=False."
+                )
+            labelled = labelled[~torch.isin(labelled, valid)]
+            prior = None
+            if not self._regression:
+                counts = torch.bincount(y[source], minlength=self._n_outputs).double()
+                prior = (counts / counts.sum()).numpy()
+            stopping = EarlyStopping(kind, self.n_iter_no_change, valid.to(device), prior)
+        weight = np.ones(len(slots))
+        if fit_rows.weight is not None:
+            for side in (fit_rows.domain >= 0, fit_rows.domain < 0):
+                mean = fit_rows.weight[side].mean() if side.any() else 0
+                weight[side] = fit_rows.weight[side] / mean if mean > 0 else 1.0
+        if task_weight is not None:
+            task_weight = task_weight / task_weight[labelled.numpy()].mean()
+            task_weight = torch.from_numpy(task_weight).to(device, self._dtype)
+        sampler = make_sampler(self.sampling, y[labelled], len(labelled))
+        data = TrainingSet(
+            rows,
+            torch.from_numpy(slots).to(device),
+            labelled.to(device),
+            target.to(device),
+            y.to(device),
+            task_weight,
+            torch.from_numpy(weight).to(device, self._dtype),
+            sampler,
+        )
+        return data, stopping
+
+    def _train(self, data, stopping, epochs, checkpoint, state, seed):
+        net = self.net_
+        start = 0
+        if state is not None:
+            start = state["epoch"]
+            self._network.load_state_dict(state["network"])
+            net.criterion_.load_state_dict(state["objective"])
+            net.optimizer_.load_state_dict(state["optimizer"])
+            self.history_ = state["history"]
+            if stopping is not None:
+                stopping.load_state_dict(state["stopping"])
+        iterator = BatchIterator(data, self.batch_size)
+        snapshot = None
+
+        with ProgressBar(type(self).__name__, epochs, start, self.verbose) as progress:
+
+            def after_epoch(record):
+                nonlocal snapshot
+                stop = stopping is not None and stopping(net, data, record)
+                self.history_.append(record)
+                snapshot = copy.deepcopy([self._network.state_dict(), net.criterion_.state_dict()])
+                if checkpoint is not None:
+                    checkpoint.save(
+                        self._state(record["epoch"] if not stop else epochs, stopping, seed)
+                    )
+                progress.update(record)
+                return stop
+
+            try:
+                net.train(
+                    iterator, epochs, start=start, offset=self._epochs_done, after_epoch=after_epoch
+                )
+            except KeyboardInterrupt:
+                if snapshot is None and not start:
+                    del self.net_
+                elif snapshot is not None:
+                    self._network.load_state_dict(snapshot[0])
+                    net.criterion_.load_state_dict(snapshot[1])
+                raise
+        self._epochs_done += epochs
+        if stopping is not None:
+            stopping.restore(net)
+        net.module_.eval()
+
+    def _state(self, epoch, stopping, seed):
+        net = self.net_
+        return {
+            "seed": seed,
+            "epoch": epoch,
+            "network": self._network.state_dict(),
+            "objective": net.criterion_.state_dict(),
+            "optimizer": net.optimizer_.state_dict(),
+            "history": self.history_,
+            "stopping": None if stopping is None else stopping.state_dict(),
+        }
+
+    # --- forward --------------------------------------------------------------------------
+
+    def _forward(self, X, sample_domain):
+        """Features and logits of all rows, as arrays."""
+        check_is_fitted(self)
+        X = self._check_X(X, reset=False)
+        slots = self._domain_index.read(sample_domain, X.shape[0])
+        net = self.net_
+        net._set_training(False)
+        device = torch.device(net.device)
+        features = logits = None
+        with torch.inference_mode():
+            for slot in np.unique(slots):
+                for rows in self._blocks(X, slots == slot):
+                    block = dense(X, rows)
+                    where = np.full(1, slot)
+                    x = to_tensor(block, where, self._scaler, self._dtype).to(device)
+                    with net.autocast():
+                        f, z = self._network(x, [(int(slot), 0, len(x))])
+                    if features is None:
+                        features = np.empty(
+                            (X.shape[0], f.shape[1]), f.new_empty(0).float().numpy().dtype
+                        )
+                        logits = np.empty((X.shape[0], z.shape[1]), np.float64)
+                    features[rows], logits[rows] = f.float().cpu().numpy(), z.double().cpu().numpy()
+        return features, logits
+
+    def _predict_labelled(self, X, y, sample_weight, sample_domain):
+        """Labels, predictions and weights of the labelled rows, for ``score``."""
+        check_is_fitted(self)
+        scored = read_scored(
+            y, sample_domain, classes=getattr(self, "classes_", ()), sample_weight=sample_weight
+        )
+        predicted = self.predict(take_rows(X, scored.rows), sample_domain=scored.domain)
+        return scored.y, predicted, scored.weight
+
+    def _blocks(self, X, chosen):
+        """Slices (or index arrays) of the chosen rows, small enough for one forward pass."""
+        limit = 8192 if self.backbone is None else max(self.batch_size, 256)
+        if chosen.all():
+            for rows in chunks(X):
+                for start in range(rows.start, rows.stop, limit):
+                    yield slice(start, min(start + limit, rows.stop))
+            return
+        places = np.flatnonzero(chosen)
+        step = min(limit, chunks(X)[0].stop)
+        for start in range(0, len(places), step):
+            yield places[start : start + step]
+
+
+def _refuse_raw(X, name):
+    """Raw text and images need an extractor; say so before NumPy fails on them."""
+    first = X[0] if isinstance(X, (list, tuple)) and len(X) else X
+    kind = getattr(getattr(X, "dtype", None), "kind", "")
+    if isinstance(first, str) or kind == "U":
+        raise ValueError(
+            f"{name} holds strings. This estimator needs numeric features: turn text into numbers "
+            "first, for example with sklearn's TfidfVectorizer (or adaptlearn's TextExtractor, and "
+            "ImageExtractor for image paths) in a Pipeline."
+        )
+    if hasattr(first, "convert") and hasattr(first, "getbands"):
+        raise ValueError(
+            f"{name} holds PIL images. This estimator needs arrays: stack them with "
+            "numpy.stack([numpy.asarray(im) for im in images]) and give a backbone."
+        )

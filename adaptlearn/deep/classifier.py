@@ -1,0 +1,310 @@
+"""The deep domain adaptation classifier."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from sklearn.base import ClassifierMixin
+from sklearn.metrics import accuracy_score
+from sklearn.utils.class_weight import compute_class_weight
+from sklearn.utils.multiclass import unique_labels
+
+from .base import DeepEstimator
+from .persistence import SaveMixin
+
+
+class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
+    """Neural network that classifies rows of an unlabelled target domain.
+
+    It trains on labelled source rows and unlabelled target rows together: a task loss on the
+    source, alignment losses that make target features look like source features, and
+    normalisation with the statistics of each domain.
+
+    Parameters
+    ----------
+    backbone : None, nn.Module, class or factory, default=None
+        None: a multi-layer perceptron on numeric features. A module is copied, never trained in
+        place. A class or factory is called with the number of features if it requires an argument
+        (the shape of one row for image-like input). Its output is flattened to (n_rows, ...).
+    hidden_layer_sizes : tuple of int, default=(256,)
+        Widths of the perceptron's hidden layers; ``()`` is linear. Ignored with a backbone.
+    bottleneck : int or None, default=256
+        Width of the layer between backbone and head: the features that are aligned, and what
+        ``transform`` returns. None: the backbone's output is.
+    alignment : None, str, Alignment, list of these or "auto", default="auto"
+        What makes target features like source features: "coral", "mmd", "dann", ... or an object
+        such as ``CORAL(weight=10)``, several in a list. "auto" is AUTOTEXT.
+    alignment_weight : float, default=1.0
+        Factor >= 0 on the weights of all alignments.
+    normalize : {"domain", "source", "batch"} or None, default="domain"
+        "domain": input columns and batch norm use the statistics of each domain, at fit and at
+        predict. "source": inputs use the source's statistics, no batch norm. "batch": the same
+        with ordinary batch norm. None: inputs as they are. Rows that are not vectors (images) are
+        never rescaled; batch norm inside a backbone follows "domain".
+    criterion : str or Criterion, default="cross_entropy"
+        Task loss on labelled rows.
+    sampling : {"instance", "balanced"}, default="instance"
+        Labelled batches: every row equally often, or every class equally often.
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+        "sgd" has Nesterov momentum 0.9.
+    learning_rate : float, default=0.01
+        Initial rate, > 0.
+    schedule : {"inverse", "cosine", "linear", "constant"} or callable, default="inverse"
+        Factor on the rate over the progress p of this fit, from 0 to 1. "inverse" is
+        :math:`(1 + 10 p)^{-3/4}`.
+    batch_size : int, default=64
+        Rows of each side in a step.
+    max_epochs : int, default=30
+        Passes over the longer side; the shorter one is repeated.
+    weight_decay : float, default=0.001
+        L2 penalty, >= 0.
+    dropout : float, default=0.0
+        Share of hidden units dropped, in [0, 1).
+    class_weight : dict, "balanced" or None, default=None
+        Weight of each class in the task loss, as in scikit-learn.
+    target_labels : {"ignore", "use"}, default="ignore"
+        Whether labels on target rows take part in training.
+    early_stopping : bool, "source" or "target", default=False
+        Hold out source rows and keep the best epoch: by their loss ("source"), or by their loss
+        plus the guarded entropy of target predictions ("target", what True means).
+    validation_fraction : float, default=0.1
+        Share of source rows held out, in (0, 1).
+    n_iter_no_change : int, default=10
+        Epochs without improvement before training stops.
+    device : str, default="auto"
+        "auto": a CUDA device when there is one.
+    precision : {"float32", "float64", "bfloat16"}, default="float32"
+        "bfloat16" is mixed precision.
+    compile : bool, default=False
+        Whether to compile the network with ``torch.compile``.
+    warm_start : bool, default=False
+        Whether ``fit`` continues from the last one.
+    checkpoint : path-like, optional
+        Directory for checkpoints. The same call, repeated after an interruption, resumes from the
+        last whole epoch and ends as if undisturbed.
+    callbacks : list of skorch callbacks, optional
+        Copied before use.
+    net_params : dict, optional
+        Settings of the skorch net, ``{"optimizer__momentum": 0.8}``.
+    random_state : int, RandomState or None, default=None
+        With an integer, two fits on one machine give bit-equal weights.
+    verbose : int, default=0
+        0 silent, 1 one progress bar for the fit, 2 a line an epoch.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Class labels; never contains the mask.
+    n_features_in_ : int
+        Number of input columns.
+    feature_names_in_ : ndarray of str
+        Column names, when X is a frame with string names.
+    history_ : list of dict
+        Losses, rate and seconds of each epoch.
+    net_ : skorch.NeuralNet
+        The trained net: ``net_.module_`` is the network, ``net_.history`` skorch's own record.
+
+    See Also
+    --------
+    adaptlearn.pack : Source and target rows in one ``X, y``, for pipelines and searches.
+    DomainAdaptationRegressor : The same for numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptlearn import DomainAdaptationClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = rng.integers(2, size=200)
+    >>> X_source = rng.normal(size=(200, 2)) + 3 * y[:, None]
+    >>> X_target = 5 * X_source[:100] + 20  # another unit, another offset
+    >>> clf = DomainAdaptationClassifier(max_epochs=5, random_state=0)
+    >>> clf = clf.fit(X_source, y, X_target=X_target)
+    >>> bool(clf.score(X_target, y[:100]) > 0.9)
+    True
+    """
+
+    _auto_alignment = ["mcc"]
+    _constraints = {**DeepEstimator._constraints, "class_weight": [None, dict, str]}
+
+    def __init__(
+        self,
+        *,
+        backbone=None,
+        hidden_layer_sizes=(256,),
+        bottleneck=256,
+        alignment="auto",
+        alignment_weight=1.0,
+        normalize="domain",
+        criterion="cross_entropy",
+        sampling="instance",
+        optimizer="sgd",
+        learning_rate=0.01,
+        schedule="inverse",
+        batch_size=64,
+        max_epochs=30,
+        weight_decay=1e-3,
+        dropout=0.0,
+        class_weight=None,
+        target_labels="ignore",
+        early_stopping=False,
+        validation_fraction=0.1,
+        n_iter_no_change=10,
+        device="auto",
+        precision="float32",
+        compile=False,
+        warm_start=False,
+        checkpoint=None,
+        callbacks=None,
+        net_params=None,
+        random_state=None,
+        verbose=0,
+    ):
+        self.backbone = backbone
+        self.hidden_layer_sizes = hidden_layer_sizes
+        self.bottleneck = bottleneck
+        self.alignment = alignment
+        self.alignment_weight = alignment_weight
+        self.normalize = normalize
+        self.criterion = criterion
+        self.sampling = sampling
+        self.optimizer = optimizer
+        self.learning_rate = learning_rate
+        self.schedule = schedule
+        self.batch_size = batch_size
+        self.max_epochs = max_epochs
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.class_weight = class_weight
+        self.target_labels = target_labels
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.n_iter_no_change = n_iter_no_change
+        self.device = device
+        self.precision = precision
+        self.compile = compile
+        self.warm_start = warm_start
+        self.checkpoint = checkpoint
+        self.callbacks = callbacks
+        self.net_params = net_params
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def partial_fit(self, X, y, *, classes=None, sample_domain=None, sample_weight=None):
+        """Train one more epoch on these rows.
+
+        Parameters
+        ----------
+        X, y, sample_domain, sample_weight
+            As in ``fit``. The first call settles domains, classes and input statistics.
+        classes : array-like, optional
+            All classes, at the first call; default the labels of that call.
+
+        Returns
+        -------
+        self : object
+        """
+        fresh = not hasattr(self, "net_")
+        self._given_classes = None if classes is None else np.unique(classes)
+        try:
+            self._fit(X, y, sample_domain, None, sample_weight, fresh, epochs=1)
+            return self
+        finally:
+            del self._given_classes
+
+    def predict(self, X, *, sample_domain=None):
+        """Most probable class of each row.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, ...)
+        sample_domain : int, array-like, "source" or "target", optional
+            Whose statistics normalise each row; default the target's.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+        """
+        return self.classes_[self._forward(X, sample_domain)[1].argmax(axis=1)]
+
+    def predict_proba(self, X, *, sample_domain=None):
+        """Probability of each class.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, ...)
+        sample_domain : int, array-like, "source" or "target", optional
+            Whose statistics normalise each row; default the target's.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+        """
+        return torch.from_numpy(self._forward(X, sample_domain)[1]).softmax(1).numpy()
+
+    def decision_function(self, X, *, sample_domain=None):
+        """Logits of each class; with two classes the difference of the second and the first.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, ...)
+        sample_domain : int, array-like, "source" or "target", optional
+            Whose statistics normalise each row; default the target's.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,) or (n_rows, n_classes)
+        """
+        logits = self._forward(X, sample_domain)[1]
+        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+
+    def score(self, X, y, sample_weight=None, *, sample_domain=None):
+        """Accuracy on the labelled rows.
+
+        When `y` holds masks, its labelled rows are source rows and are predicted as such; when it
+        holds none, all rows are target rows. A label unseen in ``fit`` counts as wrong.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix} of shape (n_rows, ...)
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+        sample_domain : int or array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        float
+        """
+        y, predicted, weight = self._predict_labelled(X, y, sample_weight, sample_domain)
+        return accuracy_score(y, predicted, sample_weight=weight)
+
+    @property
+    def _n_outputs(self):
+        return len(self.classes_)
+
+    def _encode(self, fit_rows, fresh):
+        """Class codes, task weights and class counts; sets ``classes_``."""
+        given = getattr(self, "_given_classes", None)
+        seen = unique_labels(fit_rows.y[fit_rows.labelled])
+        if fresh:
+            self.classes_ = seen if given is None else given
+        unknown = [v for v in seen.tolist() if v not in self.classes_.tolist()]
+        if unknown:
+            raise ValueError(
+                f"y holds the labels {unknown}, not among the classes {self.classes_.tolist()}; "
+                "give all of them as classes= in the first partial_fit, or fit again."
+            )
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y holds one class only, {self.classes_.tolist()}; at least two are needed."
+            )
+        codes = np.zeros(len(fit_rows.y), dtype=np.int64)
+        labelled = fit_rows.labelled
+        codes[labelled] = np.searchsorted(self.classes_, fit_rows.y[labelled])
+        counts = np.bincount(codes[labelled], minlength=len(self.classes_))
+        weight = fit_rows.weight
+        if self.class_weight is not None:
+            by_class = compute_class_weight(
+                self.class_weight, classes=self.classes_, y=fit_rows.y[labelled]
+            )
+            weight = by_class[codes] * (1.0 if weight is None else weight)
+        return codes, weight, torch.from_numpy(counts)
