@@ -16,7 +16,8 @@ from torch import nn
 from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
 from .._components import ComponentParamsMixin, resolve
 from .._containers import take_rows
-from .._domains import MASK_HELP, DomainIndex, read_fit, read_scored
+from .._domains import MASK_HELP, DomainIndex, read_fit
+from .._scored import read_scored
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
 from ..imbalance.sampling import make_sampler
@@ -156,7 +157,6 @@ class DeepEstimator(
         tags.input_tags.sparse = True
         tags.transformer_tags.preserves_dtype = []
         tags.target_tags.required = True
-        tags.non_deterministic = self.random_state is None
         return tags
 
     # --- fitting --------------------------------------------------------------------------
@@ -454,14 +454,17 @@ class DeepEstimator(
                     block = dense(X, rows)
                     where = np.full(1, slot)
                     x = to_tensor(block, where, self._scaler, self._dtype).to(device)
+                    n_rows = len(x)
+                    # Matrix kernels treat a last few rows differently: with whole multiples of
+                    # eight, the answer for a row does not depend on the rows beside it.
+                    x = torch.cat([x, x.new_zeros((-n_rows % 8, *x.shape[1:]))])
                     with net.autocast():
                         f, z = self._network(x, [(int(slot), 0, len(x))])
+                    f, z = f[:n_rows].float(), z[:n_rows].double()
                     if features is None:
-                        features = np.empty(
-                            (X.shape[0], f.shape[1]), f.new_empty(0).float().numpy().dtype
-                        )
-                        logits = np.empty((X.shape[0], z.shape[1]), np.float64)
-                    features[rows], logits[rows] = f.float().cpu().numpy(), z.double().cpu().numpy()
+                        features = np.empty((X.shape[0], f.shape[1]), np.float32)
+                        logits = np.empty((X.shape[0], z.shape[1]))
+                    features[rows], logits[rows] = f.cpu().numpy(), z.cpu().numpy()
         return features, logits
 
     def _predict_labelled(self, X, y, sample_weight, sample_domain):

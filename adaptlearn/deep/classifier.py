@@ -224,7 +224,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[self._forward(X, sample_domain)[1].argmax(axis=1)]
+        logits = self._forward(X, sample_domain)[1]
+        return self.classes_[logits.argmax(axis=1)]
 
     def predict_proba(self, X, *, sample_domain=None):
         """Probability of each class.

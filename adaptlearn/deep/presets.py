@@ -26,7 +26,8 @@ class _Preset(DomainAdaptationClassifier):
 class DANNClassifier(_Preset):
     """Domain-adversarial network: features that a discriminator cannot tell apart.
 
-    `DomainAdaptationClassifier` with ``alignment="dann"`` (Ganin et al., 2016); all parameters are the same.
+    `DomainAdaptationClassifier` with ``alignment="dann"`` (Ganin et al., 2016); all
+    parameters are the same.
     ``alignment=DANN(...)`` sets the method's own parameters; any other alignment raises.
 
     See Also
@@ -47,7 +48,8 @@ class DANNClassifier(_Preset):
 class CDANClassifier(_Preset):
     """Conditional domain-adversarial network with entropy weights.
 
-    `DomainAdaptationClassifier` with ``alignment="cdan"`` (Long et al., 2018); all parameters are the same.
+    `DomainAdaptationClassifier` with ``alignment="cdan"`` (Long et al., 2018); all
+    parameters are the same.
     ``alignment=CDAN(...)`` sets the method's own parameters; any other alignment raises.
 
     See Also
@@ -68,7 +70,8 @@ class CDANClassifier(_Preset):
 class DeepCORALClassifier(_Preset):
     """Deep CORAL: matching feature covariances.
 
-    `DomainAdaptationClassifier` with ``alignment="coral"`` (Sun & Saenko, 2016); all parameters are the same.
+    `DomainAdaptationClassifier` with ``alignment="coral"`` (Sun & Saenko, 2016); all
+    parameters are the same.
     ``alignment=CORAL(...)`` sets the method's own parameters; any other alignment raises.
 
     See Also
@@ -89,7 +92,8 @@ class DeepCORALClassifier(_Preset):
 class MMDClassifier(_Preset):
     """Deep adaptation network: matching features by multi-kernel MMD.
 
-    `DomainAdaptationClassifier` with ``alignment="mmd"`` (Long et al., 2015); all parameters are the same.
+    `DomainAdaptationClassifier` with ``alignment="mmd"`` (Long et al., 2015); all
+    parameters are the same.
     ``alignment=MMD(...)`` sets the method's own parameters; any other alignment raises.
 
     See Also
@@ -110,7 +114,8 @@ class MMDClassifier(_Preset):
 class MCCClassifier(_Preset):
     """Minimum class confusion on the target.
 
-    `DomainAdaptationClassifier` with ``alignment="mcc"`` (Jin et al., 2020); all parameters are the same.
+    `DomainAdaptationClassifier` with ``alignment="mcc"`` (Jin et al., 2020); all
+    parameters are the same.
     ``alignment=MCC(...)`` sets the method's own parameters; any other alignment raises.
 
     See Also

@@ -203,7 +203,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        return self._forward(X, sample_domain)[1][:, 0] * self._y_scale + self._y_mean
+        values = self._forward(X, sample_domain)[1][:, 0]
+        return values * self._y_scale + self._y_mean
 
     def score(self, X, y, sample_weight=None, *, sample_domain=None):
         """Coefficient of determination on the labelled rows.
