@@ -1,0 +1,399 @@
+"""The data convention: which rows are source, which are target, which carry a label.
+
+This is the only module that reads signs of ``sample_domain`` and masks in ``y``.
+
+* ``sample_domain``: one int per row, ``>= 0`` a source domain, ``< 0`` a target domain.
+* mask (no label): ``-1`` among numeric class labels, ``"-1"`` among strings, NaN in a regression
+  ``y``; ``None``, NaN and ``pd.NA`` are read as well.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from ._containers import as_domains, as_parts, n_rows, stack_rows, take_rows
+from ._labels import (
+    is_mask,
+    is_null,
+    is_plus_minus_one,
+    join_labels,
+    read_labels,
+    read_weight,
+    read_y,
+    to_array,
+)
+
+__all__ = ["DomainIndex", "FitRows", "Unpacked", "is_unlabelled", "pack", "read_domains", "unpack"]
+
+MASK_HELP = (
+    "-1 (or '-1' among strings, NaN in regression) marks a row without a label. Labels that are "
+    "exactly {-1, 1} with no domain given are read as two classes; give sample_domain= or "
+    "X_target= to say which rows are the target."
+)
+
+
+class FitRows(NamedTuple):
+    """Rows of one ``fit`` call, all of shape (n_rows,)."""
+
+    y: np.ndarray  # labels; what stands in unlabelled rows has no meaning
+    labelled: np.ndarray  # bool: the row's label may be used for training
+    domain: np.ndarray  # int: >= 0 source, < 0 target
+    weight: np.ndarray | None  # float64
+
+
+class Unpacked(NamedTuple):
+    """What `unpack` returns; lists where a side has several domains."""
+
+    X_source: object
+    y_source: object
+    X_target: object
+    y_target: object
+
+
+# --- labels ---------------------------------------------------------------------------------
+
+
+def _masked(y, null, *, domain=None, classes=None):
+    """Bool mask of the rows that carry -1 as "no label": here alone -1 becomes a class or not."""
+    mask = is_mask(y) & ~null
+    if classes is not None:
+        is_class = is_mask(read_labels(classes)[0]).any()
+    elif domain is not None:
+        is_class = mask[domain >= 0].any()
+    else:
+        is_class = is_plus_minus_one(y[~null])
+    return np.zeros_like(mask) if is_class else mask
+
+
+def is_unlabelled(y, classes=None):
+    """Which entries of `y` say "no label".
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+    classes : array-like, optional
+        Classes of a fitted estimator: the mask is a class if it is among them. Without it, labels
+        that are exactly {-1, 1} are two classes. Pass ``()`` for a regression `y` (only NaN
+        counts).
+
+    Returns
+    -------
+    ndarray of bool, shape (n_rows,)
+    """
+    if classes is not None and len(classes) == 0:
+        return is_null(to_array(y))
+    y, null = read_labels(y)
+    return null | _masked(y, null, classes=classes)
+
+
+def read_domains(y, sample_domain=None, classes=None):
+    """Side and label of each row, for splitters and scorers.
+
+    Parameters
+    ----------
+    y, classes : as in `is_unlabelled`
+    sample_domain : int, array-like, "source" or "target", optional
+
+    Returns
+    -------
+    is_target, labelled : ndarrays of bool, shape (n_rows,)
+        Without `sample_domain`: when `y` holds masks, its labelled rows are source rows; when it
+        holds none, all rows are target rows.
+    """
+    if sample_domain is None:
+        unlabelled = is_unlabelled(y, classes)
+        return (unlabelled if unlabelled.any() else ~unlabelled), ~unlabelled
+    if isinstance(sample_domain, str):
+        sample_domain = {"source": 0, "target": -1}.get(sample_domain, sample_domain)
+    if classes is not None and len(classes) == 0:
+        unlabelled = is_unlabelled(y, classes)
+        return read_sample_domain(sample_domain, len(unlabelled)) < 0, ~unlabelled
+    y, null = read_labels(y)
+    domain = read_sample_domain(sample_domain, len(y))
+    return domain < 0, ~(null | _masked(y, null, domain=domain, classes=classes))
+
+
+# --- domains --------------------------------------------------------------------------------
+
+
+def read_sample_domain(sample_domain, n_rows):
+    """Domain number of each row, int64."""
+    domain = np.asarray(sample_domain)
+    if domain.dtype.kind == "O":  # nullable columns
+        domain = np.array(domain.tolist())
+    if domain.ndim > 1 or domain.dtype.kind not in "iuf":
+        raise TypeError(
+            "sample_domain must be one integer or hold one per row (>= 0 source, < 0 target), got "
+            f"{sample_domain!r:.80} (dtype {domain.dtype}, shape {domain.shape}). Number the "
+            "domains 0, 1, ... (sources) and -1, -2, ... (targets)."
+        )
+    if not (np.isfinite(domain) & (domain == np.round(domain))).all():
+        raise ValueError(
+            "sample_domain holds fractions, NaN or infinity; it must hold integers (>= 0 source, "
+            "< 0 target)."
+        )
+    if domain.ndim and len(domain) != n_rows:
+        raise ValueError(
+            f"sample_domain has {len(domain)} entries for {n_rows} rows; give one integer per row "
+            "or a single integer."
+        )
+    return np.full(n_rows, domain, dtype=np.int64) if domain.ndim == 0 else domain.astype(np.int64)
+
+
+class DomainIndex(NamedTuple):
+    """Domains seen in ``fit`` and the row of the statistics tables ("slot") each one owns.
+
+    Slots are: every source, every target, the pooled sources, the pooled targets.
+    """
+
+    sources: tuple
+    targets: tuple
+
+    @classmethod
+    def of(cls, domain):
+        """Index of the domains in an array of domain numbers."""
+        ids = np.unique(domain)
+        return cls(tuple(int(i) for i in ids[ids >= 0]), tuple(int(i) for i in ids[ids < 0][::-1]))
+
+    @property
+    def ids(self):
+        """All domain numbers, in slot order."""
+        return self.sources + self.targets
+
+    @property
+    def n_slots(self):
+        """Number of rows in a table of statistics."""
+        return len(self.ids) + 2
+
+    def pooled_slot(self, side):
+        """Slot of a whole side; without target rows the target is taken for the source."""
+        members = self.sources if side == "source" or not self.targets else self.targets
+        if len(members) == 1:
+            return self.ids.index(members[0])
+        return len(self.ids) + (members is self.targets)
+
+    def slots(self, domain):
+        """Slot of each entry of `domain`, an int array of domains seen in fit."""
+        table = {d: s for s, d in enumerate(self.ids)}
+        unique, inverse = np.unique(domain, return_inverse=True)
+        unseen = [int(d) for d in unique if int(d) not in table]
+        if unseen:
+            raise ValueError(
+                f"sample_domain holds {unseen}, not seen in fit (seen: {list(self.ids)}). Use a "
+                "domain seen in fit, 'source' or 'target' for a whole side, or fit again with "
+                "rows of that domain."
+            )
+        return np.array([table[int(d)] for d in unique], dtype=np.int64)[inverse]
+
+    def read(self, sample_domain, n_rows):
+        """Slot per row at predict time: None is the target, a string names a whole side."""
+        if sample_domain is None:
+            sample_domain = "target"
+        if isinstance(sample_domain, str):
+            if sample_domain not in ("source", "target"):
+                raise ValueError(
+                    f"sample_domain={sample_domain!r} is not known; allowed are 'source', "
+                    "'target', an integer, or one integer per row."
+                )
+            return np.full(n_rows, self.pooled_slot(sample_domain))
+        return self.slots(read_sample_domain(sample_domain, n_rows))
+
+
+def read_fit(
+    y, n_rows, *, n_target=None, sample_domain=None, sample_weight=None, target_labels="ignore",
+    regression=False, classes=None,
+):  # fmt: skip
+    """Read what ``fit`` was given besides X into `FitRows` (rows of `X_target` come last).
+
+    Parameters
+    ----------
+    y : array-like of shape (n_rows,)
+    n_rows : int
+        Rows of X.
+    n_target : int, optional
+        Rows of `X_target`; None when it was not given.
+    sample_domain, sample_weight : as in ``fit``
+    target_labels : {"ignore", "use"}
+    regression : bool
+    classes : array-like, optional
+        Classes known before this call (``partial_fit``, ``warm_start``): -1 is a mask if it is not
+        among them.
+
+    Returns
+    -------
+    FitRows
+    """
+    y, null = read_y(y, n_rows, regression)
+    domain = None if sample_domain is None else read_sample_domain(sample_domain, n_rows)
+    if n_target is not None:
+        if domain is None:
+            domain = np.zeros(n_rows, dtype=np.int64)
+        if (domain < 0).any():
+            raise ValueError(
+                "sample_domain holds negative numbers (target rows) and X_target was given too; "
+                "with X_target all rows of X are source rows. Give the target in one way only."
+            )
+    masked = np.zeros(n_rows, dtype=bool)
+    if not regression:
+        masked = _masked(y, null, domain=domain, classes=classes)
+    labelled = ~(null | masked)
+    if domain is None:
+        domain = np.where(labelled, 0, -1)
+    source = domain >= 0
+    if not source.any():
+        raise ValueError(
+            "y and sample_domain leave no source row: every row is unlabelled or marked as target "
+            "(sample_domain < 0). Give labelled source rows. " + MASK_HELP
+        )
+    if not labelled[source].all():
+        n_missing, who = np.sum(source & ~labelled), "sample_domain marks as source (>= 0)"
+        if n_target is not None:
+            who = "are source rows, as all rows of X are when X_target is given"
+        raise ValueError(
+            f"y has no label on {n_missing} rows that {who}. Give labels, drop these rows, or make "
+            "them target rows (sample_domain < 0, or rows of X_target)."
+        )
+    if target_labels == "ignore":
+        labelled = source
+    weight = read_weight(sample_weight, n_rows, labelled)
+    if n_target is not None:
+        y = np.concatenate([y, np.repeat(y[:1], n_target)])
+        labelled = np.concatenate([labelled, np.zeros(n_target, dtype=bool)])
+        domain = np.concatenate([domain, np.full(n_target, -1)])
+        if weight is not None:
+            weight = np.concatenate([weight, np.ones(n_target)])
+    _check_domain_sizes(domain)
+    return FitRows(y, labelled, domain, weight)
+
+
+def _check_domain_sizes(domain):
+    ids, counts = np.unique(domain, return_counts=True)
+    if (counts < 2).any():
+        raise ValueError(
+            f"domain {ids[counts < 2].tolist()} has only 1 sample (n_samples=1); each domain needs "
+            "at least two rows for its statistics. Add rows, or merge domains in sample_domain."
+        )
+
+
+# --- pack and unpack ------------------------------------------------------------------------
+
+
+def pack(Xs, ys, Xt, *, y_target=None, sample_weight=None, regression=None):
+    """Put source and target rows into one ``X, y, sample_domain``, as scikit-learn tools take them.
+
+    Domains are interleaved deterministically, in proportion to their sizes, so that plain
+    unshuffled folds hold every domain; the order within a domain is kept.
+
+    Parameters
+    ----------
+    Xs, Xt : array-like, sparse matrix or frame, or list of them
+        Source and target rows. A list of two-dimensional containers is a list of domains: sources
+        become 0, 1, ..., targets -1, -2, ....
+    ys : array-like or list of them
+        Labels of the source rows. Must not hold the mask.
+    y_target : array-like or list of them, optional
+        Labels of target rows, for evaluation or ``target_labels="use"``. Masked when None. With
+        it, hand `sample_domain` to ``fit``: nothing else tells the two sides apart.
+    sample_weight : array-like or list of them, optional
+        Weights of the source rows; target rows get 1.
+    regression : bool, optional
+        Whether the labels are numbers to regress on, so that the mask is NaN. When None, labels
+        with fractions are; say True for numbers that happen to be whole.
+
+    Returns
+    -------
+    X, y, sample_domain : of n_source + n_target rows
+        `y` holds the mask on unlabelled rows: -1, "-1", or NaN in regression. A frame
+        comes back as a frame with a fresh index.
+    sample_weight : ndarray
+        Only when `sample_weight` was given.
+
+    Raises
+    ------
+    ValueError
+        If labels contain the mask (recode them), or lengths differ.
+
+    See Also
+    --------
+    unpack : The inverse.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptlearn import pack
+    >>> X, y, sample_domain = pack(np.zeros((2, 3)), [0, 1], np.ones((4, 3)))
+    >>> y
+    array([-1,  0, -1, -1,  1, -1])
+    >>> sample_domain
+    array([-1,  0, -1, -1,  0, -1])
+    """
+    sources, targets = as_domains(Xs), as_domains(Xt)
+    if ys is None:
+        raise ValueError("ys is None; give the labels of the source rows.")
+    n_sources, n_targets = len(sources), len(targets)
+    labels = as_parts(ys, n_sources, "ys")
+    labels += [None] * n_targets if y_target is None else as_parts(y_target, n_targets, "y_target")
+    lengths = [n_rows(block) for block in sources + targets]
+    names = ["ys"] * n_sources + ["y_target"] * n_targets
+    y = join_labels(labels, names, lengths, n_sources, regression)
+    domain = np.repeat([*range(n_sources), *range(-1, -1 - n_targets, -1)], lengths)
+    # A row's key is its relative place in its own domain: domains interleave in proportion.
+    place = np.concatenate([(np.arange(n) + 0.5) / n for n in lengths])
+    order = np.argsort(place, kind="stable")
+    packed = take_rows(stack_rows(sources + targets), order), y[order], domain[order]
+    if sample_weight is None:
+        return packed
+    weights = as_parts(sample_weight, n_sources, "sample_weight")
+    weights = [np.asarray(w, dtype=np.float64) for w in weights] + [
+        np.ones(n) for n in lengths[n_sources:]
+    ]
+    if [len(w) for w in weights] != lengths:
+        raise ValueError(
+            f"sample_weight has {[len(w) for w in weights[:n_sources]]} entries for "
+            f"{lengths[:n_sources]} source rows; give one per source row."
+        )
+    return *packed, np.concatenate(weights)[order]
+
+
+def unpack(X, y, sample_domain=None):
+    """Split packed data into its sides: the inverse of `pack`.
+
+    Parameters
+    ----------
+    X, y, sample_domain
+        As returned by `pack`. Without `sample_domain`, unlabelled rows are the target.
+
+    Returns
+    -------
+    Unpacked
+        Named tuple ``(X_source, y_source, X_target, y_target)``. A side with several domains is a
+        list, in the order of the domain numbers (0, 1, ... and -1, -2, ...); ``y_target`` is None
+        where no target row is labelled.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from adaptlearn import pack, unpack
+    >>> packed = pack(np.zeros((2, 3)), [0, 1], np.ones((4, 3)))
+    >>> unpack(*packed).y_source
+    array([0, 1])
+    """
+    labels = to_array(y)
+    is_target, labelled = read_domains(labels, sample_domain)
+    if sample_domain is None:
+        domain = np.where(is_target, -1, 0)
+    else:
+        domain = read_sample_domain(sample_domain, len(labels))
+    index, sides = DomainIndex.of(domain), []
+    for ids in (index.sources, index.targets):
+        rows = [np.flatnonzero(domain == i) for i in ids]
+        Xs = [take_rows(X, r) for r in rows]
+        ys = [labels[r] if labelled[r].any() else None for r in rows]
+        if len(ids) == 1:
+            Xs, ys = Xs[0], ys[0]
+        elif all(part is None for part in ys):
+            ys = None
+        sides += [Xs, ys]
+    return Unpacked(*sides)

@@ -1,0 +1,191 @@
+"""Labels of any container as a plain array: which are missing, how a missing one is written."""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import column_or_1d
+
+
+def to_array(y):
+    """1-D array of `y`; lists and nullable columns become object arrays."""
+    if isinstance(y, (list, tuple)):
+        y = np.array(y, dtype=object)  # as they are: NumPy would turn ["a", nan] into "nan"
+    elif hasattr(y, "to_numpy"):
+        nullable = hasattr(getattr(y, "dtype", None), "na_value")
+        y = y.to_numpy(dtype=object) if nullable else y.to_numpy()
+    y = column_or_1d(y, warn=True)
+    return y.astype(object) if y.dtype.kind == "T" else y
+
+
+def is_null(y):
+    """Bool mask of None, NaN and pd.NA in an array."""
+    if y.dtype.kind == "f":
+        return np.isnan(y)
+    if y.dtype.kind != "O":
+        return np.zeros(len(y), dtype=bool)
+    if "pandas" in sys.modules:
+        return np.asarray(sys.modules["pandas"].isna(y), dtype=bool)
+    return np.array([v is None or v != v for v in y], dtype=bool)
+
+
+def is_mask(y):
+    """Bool mask of -1 among numbers and "-1" among strings; none among continuous values."""
+    if y.dtype.kind == "U":
+        return y == "-1"
+    if y.dtype.kind == "i" or (y.dtype.kind == "f" and not is_continuous(y)):
+        return y == -1
+    return np.zeros(len(y), dtype=bool)
+
+
+def is_continuous(y):
+    """Whether a float array holds fractions; NaN is not one."""
+    return y.dtype.kind == "f" and bool((np.isfinite(y) & (y != np.round(y))).any())
+
+
+def is_plus_minus_one(y):
+    """Whether the labels are exactly {-1, 1}, as numbers or strings."""
+    return set(np.unique(y).tolist()) in ({-1, 1}, {"-1", "1"})
+
+
+def read_labels(y):
+    """Class labels in a plain dtype, and a bool mask of the null ones.
+
+    Null entries of the returned array hold some other label. Unsigned integers are widened, so
+    that -1 can stand among them.
+    """
+    y = to_array(y)
+    null = is_null(y)
+    known = y[~null]
+    if y.dtype.kind == "O":
+        known = _plain(known)
+    if known.dtype.kind == "u":
+        known = known.astype(np.int64)
+    if not null.any():
+        return known, null
+    filled = np.full(len(y), known[0] if len(known) else 0, dtype=known.dtype)
+    filled[~null] = known
+    return filled, null
+
+
+def _plain(values):
+    """Array of numbers or of strings from an array of objects."""
+    if not len(values):
+        return np.zeros(0, dtype=np.int64)
+    types = {type(v).__name__: isinstance(v, str) for v in values}
+    plain = np.array(values.tolist()) if len(set(types.values())) == 1 else values
+    if plain.dtype.kind not in "biufU" or plain.ndim != 1:
+        raise TypeError(
+            f"y holds labels of types {', '.join(sorted(types))}; labels must be all numbers or "
+            "all strings (then the mask is the string '-1'). Convert y first, for example with "
+            "[str(label) for label in y]."
+        )
+    return plain
+
+
+def read_y(y, n_rows, regression):
+    """Labels (null ones replaced) and which are null; checks length and kind."""
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: give the labels of "
+            "the source rows, and the mask on rows without a label (see adaptlearn.pack)."
+        )
+    if regression:
+        y = to_array(y)
+        null = is_null(y)
+        try:
+            y = np.where(null, 0.0, y).astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"y must hold numbers (NaN: no label) for a regressor: {error}"
+            ) from None
+        if np.isinf(y).any():
+            raise ValueError(
+                "y contains infinity; regression targets must be finite. Drop such rows."
+            )
+    else:
+        y, null = read_labels(y)
+        if not null.all():
+            check_classification_targets(y[~null])
+    if len(y) != n_rows:
+        raise ValueError(
+            f"Found input variables with inconsistent numbers of samples: X has {n_rows} rows, "
+            f"y has {len(y)}. Give one label per row (with X_target=, of X alone)."
+        )
+    return y, null
+
+
+def read_weight(sample_weight, n_rows, labelled):
+    """Weight of each row, float64 (None when there is none); checks them."""
+    if sample_weight is None:
+        return None
+    weight = np.asarray(sample_weight, dtype=np.float64)
+    if weight.ndim == 0:
+        weight = np.full(n_rows, weight)
+    if weight.ndim != 1:
+        raise ValueError(
+            f"sample_weight has shape {weight.shape}. Sample weights must be 1D array or scalar."
+        )
+    if len(weight) != n_rows:
+        raise ValueError(
+            f"sample_weight has {len(weight)} entries for {n_rows} rows of X; give one per row."
+        )
+    if not (np.isfinite(weight) & (weight >= 0)).all() or not weight[labelled].any():
+        raise ValueError(
+            "sample_weight must be finite, not negative, and positive on some labelled row. Check "
+            "for NaN and negative weights; drop rows that should not count."
+        )
+    return weight
+
+
+def join_labels(parts, names, lengths, n_sources, regression=None):
+    """Labels of domains, one after the other, with the right mask where there is none.
+
+    Parameters
+    ----------
+    parts : list of array-like or None
+        Labels of each domain; None where there are none.
+    names : list of str
+        What the user calls each part.
+    lengths : list of int
+        Rows of each domain.
+    n_sources : int
+        The first parts are sources and must hold no mask.
+    regression : bool or None
+        Whether the mask is NaN; None: when some label is a fraction.
+
+    Returns
+    -------
+    ndarray of shape (sum of lengths,)
+    """
+    read = [None if part is None else read_labels(part) for part in parts]
+    known = [entry[0][~entry[1]] for entry in read if entry is not None]
+    if regression is None:
+        regression = any(is_continuous(values) for values in known)
+    if len({values.dtype.kind == "U" for values in known if len(values)}) > 1:
+        raise TypeError(
+            "labels are strings in some domains and numbers in others; convert them to one kind, "
+            "for example with y.astype(str)."
+        )
+    mask, dtype = (np.nan, np.float64) if regression else (-1, np.int8)
+    if any(values.dtype.kind == "U" for values in known):
+        mask, dtype = "-1", "U2"
+    dtype = np.result_type(dtype, *[values.dtype for values in known if len(values)])
+    out = np.full(sum(lengths), mask, dtype=dtype)
+    stops = np.cumsum(lengths)
+    for k, (entry, name, stop) in enumerate(zip(read, names, stops, strict=True)):
+        if entry is None:
+            continue
+        values, null = entry
+        if len(values) != lengths[k]:
+            raise ValueError(f"{name} has {len(values)} labels for {lengths[k]} rows of X.")
+        if k < n_sources and (null.any() or (not regression and is_mask(values).any())):
+            raise ValueError(
+                f"{name} holds the mask (-1, '-1', NaN, None or NA), which marks rows without a "
+                "label in packed data. Drop rows without a label; recode a class -1 first, for "
+                "example y = np.where(y == -1, 0, y), or fit with X_target= instead of pack."
+            )
+        out[stop - lengths[k] : stop][~null] = values[~null]
+    return out
