@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import column_or_1d
 
 
 def to_array(y):
@@ -164,13 +164,14 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
     known = [entry[0][~entry[1]] for entry in read if entry is not None]
     if regression is None:
         regression = any(is_continuous(values) for values in known)
-    if len({values.dtype.kind == "U" for values in known if len(values)}) > 1:
+    text = {values.dtype.kind == "U" for values in known if len(values)}
+    if len(text) > 1 or (regression and True in text):
         raise TypeError(
-            "labels are strings in some domains and numbers in others; convert them to one kind, "
-            "for example with y.astype(str)."
+            "ys and y_target mix strings and numbers (or are strings with regression=True); "
+            "convert them to one kind, for example with y.astype(str)."
         )
     mask, dtype = (np.nan, np.float64) if regression else (-1, np.int8)
-    if any(values.dtype.kind == "U" for values in known):
+    if True in text:
         mask, dtype = "-1", "U2"
     dtype = np.result_type(dtype, *[values.dtype for values in known if len(values)])
     out = np.full(sum(lengths), mask, dtype=dtype)
