@@ -28,4 +28,4 @@ class ProgressBar:
             self.bar.update()
         elif self.verbose > 1:
             losses = [f"{k} {v:.4f}" for k, v in record.items() if isinstance(v, float)]
-            print(f"epoch {record['epoch']}/{self.n_epochs}  " + "  ".join(losses))
+            print(f"epoch {record['epoch']}/{self.n_epochs}  " + "  ".join(losses))  # noqa: T201

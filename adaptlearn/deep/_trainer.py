@@ -159,7 +159,7 @@ class Trainer(NeuralNet):
 
     def whole_set(self, iterator):
         """Features and logits of all labelled and all target rows, as two `Domain` tuples."""
-        from ..alignment.base import Domain  # noqa: PLC0415
+        from ..alignment.base import Domain
 
         data, sides = iterator.data, []
         for members, y in ((data.labelled, data.y[data.labelled]), (data.target, None)):

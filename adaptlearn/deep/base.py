@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import copy
 import warnings
-from numbers import Integral, Real
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
-from torch import nn
 
-from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
-from .._components import ComponentParamsMixin, resolve
+from .._components import ComponentParamsMixin
 from .._containers import take_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
 from .._scored import read_scored
-from ..alignment.base import Alignment
-from ..imbalance.criterion import Criterion
 from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._network import build_network
 from ._objective import Objective
+from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
 from ._rows import Rows, check_finite, chunks, dense, to_tensor
 from ._scaling import DomainScaler
 from ._stopping import EarlyStopping, split_validation
-from ._trainer import SCHEDULES, Trainer, own_randomness
+from ._trainer import Trainer, own_randomness
 
 _DTYPES = [np.float64, np.float32, np.float16, np.uint8, np.int8, np.int16, np.uint16]
-_OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class DeepEstimator(
@@ -53,33 +48,6 @@ class DeepEstimator(
     __metadata_request__predict = {"sample_domain": True}
     __metadata_request__transform = {"sample_domain": True}
     __metadata_request__score = {"sample_domain": True}
-
-    _constraints = {
-        "backbone": [None, callable, nn.Module],
-        "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
-        "alignment_weight": [Interval(Real, 0, None, closed="left")],
-        "normalize": [None, StrOptions({"domain", "source", "batch"})],
-        "sampling": [StrOptions({"instance", "balanced"})],
-        "optimizer": [StrOptions(set(_OPTIMIZERS)), callable],
-        "learning_rate": [Interval(Real, 0, None, closed="neither")],
-        "schedule": [StrOptions(set(SCHEDULES)), callable],
-        "batch_size": [Interval(Integral, 1, None, closed="left")],
-        "max_epochs": [Interval(Integral, 1, None, closed="left")],
-        "weight_decay": [Interval(Real, 0, None, closed="left")],
-        "dropout": [Interval(Real, 0, 1, closed="left")],
-        "target_labels": [StrOptions({"ignore", "use"})],
-        "early_stopping": ["boolean", StrOptions({"source", "target"})],
-        "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
-        "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
-        "precision": [StrOptions({"float32", "float64", "bfloat16"})],
-        "compile": ["boolean"],
-        "warm_start": ["boolean"],
-        "callbacks": [None, list],
-        "net_params": [None, dict],
-        "random_state": ["random_state"],
-        "verbose": ["verbose"],
-        "criterion": [str, HasMethods("loss")],
-    }
 
     # --- public methods -------------------------------------------------------------------
 
@@ -199,44 +167,8 @@ class DeepEstimator(
 
     def _check_parameters(self):
         """Components of this fit; raises before anything is trained."""
-        params = self.get_params(deep=False)
-        constraints = {k: v for k, v in self._constraints.items() if k in params}
-        validate_parameter_constraints(constraints, params, caller_name=type(self).__name__)
-        for width in self.hidden_layer_sizes:
-            if not isinstance(width, Integral) or width < 1:
-                raise ValueError(
-                    f"hidden_layer_sizes={self.hidden_layer_sizes!r} must hold integers >= 1; "
-                    "() is a linear model."
-                )
         spec = self._expand_slot("alignment", self.alignment)
-        members = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
-        alignments = [resolve("alignment", member) for member in members]
-        criterion = resolve("criterion", self.criterion)
-        for a in alignments:
-            if not isinstance(a, Alignment):
-                raise TypeError(
-                    f"alignment holds {a!r} of type {type(a).__name__}; members must be names or "
-                    "Alignment objects (subclass adaptlearn.Alignment to write your own)."
-                )
-            if not isinstance(a.weight, Real) or not a.weight >= 0:
-                raise ValueError(f"alignment {a!r}: weight must be a number >= 0.")
-            if a.needs_classes and self._regression:
-                raise ValueError(
-                    f"alignment={a!r} reads class scores and cannot be used for regression; use "
-                    "'coral', 'mmd' or 'dann'."
-                )
-        if not isinstance(criterion, Criterion) or criterion.regression != self._regression:
-            wanted = "'mse' or 'huber'" if self._regression else "'cross_entropy'"
-            raise ValueError(f"criterion={self.criterion!r} does not fit this task; use {wanted}.")
-        if self._regression and self.sampling == "balanced":
-            raise ValueError("sampling='balanced' needs classes; use 'instance' in regression.")
-        for key in self.net_params or {}:
-            if not key.startswith(("optimizer__", "callbacks__")):
-                raise ValueError(
-                    f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
-                    "'callbacks__'. Other settings are parameters of the estimator."
-                )
-        return alignments, criterion
+        return check_parameters(self, spec, regression=self._regression)
 
     def _expand_slot(self, slot, spec):
         return self._auto_alignment if slot == "alignment" and spec == "auto" else spec
@@ -313,7 +245,7 @@ class DeepEstimator(
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):
-            optimizer = _OPTIMIZERS[optimizer]
+            optimizer = OPTIMIZERS[optimizer]
             params["optimizer__fused"] = True
         if optimizer is torch.optim.SGD:
             params |= {"optimizer__momentum": 0.9, "optimizer__nesterov": True}

@@ -124,7 +124,6 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     """
 
     _auto_alignment = ["mcc"]
-    _constraints = {**DeepEstimator._constraints, "class_weight": [None, dict, str]}
 
     def __init__(
         self,

@@ -181,7 +181,7 @@ def _build(header, tensors, components):
 
 
 def _estimator_class(name, components):
-    from .. import deep  # noqa: PLC0415  (the package's own list of estimators)
+    from .. import deep
 
     if name in deep.__all__ and inspect.isclass(getattr(deep, name)):
         return getattr(deep, name)

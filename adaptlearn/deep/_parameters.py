@@ -1,0 +1,119 @@
+"""Checks of a deep estimator's parameters, before anything is trained."""
+
+from __future__ import annotations
+
+import os
+from numbers import Integral, Real
+
+import torch
+from torch import nn
+
+from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from .._components import resolve
+from ..alignment.base import Alignment
+from ..imbalance.criterion import Criterion
+from ._trainer import SCHEDULES
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+
+_CONSTRAINTS = {
+    "backbone": [None, callable, nn.Module],
+    "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
+    "alignment_weight": [Interval(Real, 0, None, closed="left")],
+    "normalize": [None, StrOptions({"domain", "source", "batch"})],
+    "sampling": [StrOptions({"instance", "balanced"})],
+    "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
+    "learning_rate": [Interval(Real, 0, None, closed="neither")],
+    "schedule": [StrOptions(set(SCHEDULES)), callable],
+    "batch_size": [Interval(Integral, 1, None, closed="left")],
+    "max_epochs": [Interval(Integral, 1, None, closed="left")],
+    "weight_decay": [Interval(Real, 0, None, closed="left")],
+    "dropout": [Interval(Real, 0, 1, closed="left")],
+    "target_labels": [StrOptions({"ignore", "use"})],
+    "early_stopping": ["boolean", StrOptions({"source", "target"})],
+    "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
+    "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
+    "precision": [StrOptions({"float32", "float64", "bfloat16"})],
+    "compile": ["boolean"],
+    "warm_start": ["boolean"],
+    "callbacks": [None, list],
+    "net_params": [None, dict],
+    "random_state": ["random_state"],
+    "verbose": ["verbose"],
+    "criterion": [str, HasMethods("loss")],
+    "class_weight": [None, dict, StrOptions({"balanced"})],
+    "device": [str, torch.device],
+    "checkpoint": [None, str, os.PathLike],
+}
+
+
+def check_parameters(estimator, alignment, *, regression):
+    """Fresh components of a fit.
+
+    Parameters
+    ----------
+    estimator : DeepEstimator
+    alignment : None, str, Alignment or list of these
+        The estimator's alignment, with "auto" spelled out.
+    regression : bool
+
+    Returns
+    -------
+    alignments : list of Alignment
+    criterion : Criterion
+
+    Raises
+    ------
+    ValueError, TypeError
+        Naming the parameter, what came, and what is allowed.
+    """
+    params = estimator.get_params(deep=False)
+    constraints = {k: v for k, v in _CONSTRAINTS.items() if k in params}
+    validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
+    _check_widths(estimator.hidden_layer_sizes)
+    if regression and estimator.sampling == "balanced":
+        raise ValueError("sampling='balanced' needs classes; use 'instance' in regression.")
+    for key in estimator.net_params or {}:
+        if not key.startswith(("optimizer__", "callbacks__")):
+            raise ValueError(
+                f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
+                "'callbacks__'. Other settings are parameters of the estimator."
+            )
+    return _alignments(alignment, regression), _criterion(estimator.criterion, regression)
+
+
+def _check_widths(sizes):
+    valid = isinstance(sizes, (list, tuple)) and all(
+        isinstance(width, Integral) and width >= 1 for width in sizes
+    )
+    if not valid:
+        raise ValueError(
+            f"hidden_layer_sizes={sizes!r} must be a tuple of integers >= 1; () is a linear model."
+        )
+
+
+def _alignments(spec, regression):
+    members = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
+    alignments = [resolve("alignment", member) for member in members]
+    for member in alignments:
+        if not isinstance(member, Alignment):
+            raise TypeError(
+                f"alignment holds {member!r} of type {type(member).__name__}; members must be "
+                "names or Alignment objects (subclass adaptlearn.Alignment to write your own)."
+            )
+        if not isinstance(member.weight, Real) or not member.weight >= 0:
+            raise ValueError(f"alignment {member!r}: weight must be a number >= 0.")
+        if member.needs_classes and regression:
+            raise ValueError(
+                f"alignment={member!r} reads class scores and cannot be used for regression; use "
+                "'coral', 'mmd' or 'dann'."
+            )
+    return alignments
+
+
+def _criterion(spec, regression):
+    criterion = resolve("criterion", spec)
+    if not isinstance(criterion, Criterion) or criterion.regression != regression:
+        allowed = "'mse' or 'huber'" if regression else "'cross_entropy'"
+        raise ValueError(f"criterion={spec!r} does not fit this task; use {allowed}.")
+    return criterion
