@@ -1,0 +1,129 @@
+"""scikit-learn's own scores on the labelled rows of packed data."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.metrics import get_scorer
+from sklearn.utils import get_tags
+from sklearn.utils.metaestimators import available_if
+
+from .._containers import take_rows
+from ._prediction import has_method
+from ._scorer import DomainScorer, Side
+
+
+def _inner_has(name):
+    return available_if(lambda self: has_method(self._side.estimator, name))
+
+
+class _OnRows:
+    """The estimator as a scikit-learn scorer sees it: it predicts a fixed set of rows.
+
+    Classes that `y` holds and the estimator does not know get probability zero.
+    """
+
+    def __init__(self, side, rows, unseen):
+        self._side, self._rows, self._unseen = side, rows, unseen
+        if side.classes is not None:
+            self.classes_ = side.classes
+            if len(unseen):
+                self.classes_ = np.unique(np.concatenate([side.classes, unseen]))
+
+    def _respond(self, method, X):
+        return self._side.respond(method, self._rows)
+
+    def predict(self, X):
+        return self._respond("predict", X)
+
+    @_inner_has("predict_proba")
+    def predict_proba(self, X):
+        proba = self._respond("predict_proba", X)
+        if not len(self._unseen):
+            return proba
+        padded = np.zeros((len(proba), len(self.classes_)), dtype=proba.dtype)
+        padded[:, np.searchsorted(self.classes_, self._side.classes)] = proba
+        return padded
+
+    @_inner_has("decision_function")
+    def decision_function(self, X):
+        return self._respond("decision_function", X)
+
+    def __sklearn_tags__(self):
+        return get_tags(self._side.estimator)
+
+    def __sklearn_is_fitted__(self):
+        return True
+
+
+class LabelledScorer(DomainScorer):
+    """A scikit-learn score on the labelled rows alone, each predicted as a row of its own side.
+
+    With ``scoring="accuracy"`` scikit-learn counts every row without a label as an error and
+    predicts source rows as target rows. Wrap the scorer: ``LabelledScorer("accuracy")``.
+
+    Parameters
+    ----------
+    scoring : str or callable, default="accuracy"
+        Name of a scikit-learn score, or a scorer ``scoring(estimator, X, y)``.
+
+    Notes
+    -----
+    When `y` holds masks, as in a validation fold of packed data, its labelled rows are source rows.
+    When it holds none, they are target rows. ``sample_domain``, requested by default under metadata
+    routing, says it row by row. A high score on source rows is no promise for the target: see
+    `ImportanceWeightedScorer`.
+
+    A label unseen in ``fit`` counts as wrong, with a warning. A fold without a label raises.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from adaptlearn import LabelledScorer
+    >>> X, y = np.array([[0.0], [1.0], [9.0]]), np.array([0, 1, -1])
+    >>> clf = LogisticRegression().fit(X[:2], y[:2])
+    >>> LabelledScorer("accuracy")(clf, X, y)
+    1.0
+    """
+
+    def __init__(self, scoring="accuracy"):
+        self.scoring = scoring
+
+    def score(self, estimator, X, y, *, sample_domain=None, sample_weight=None):
+        """Score a fitted estimator on the labelled rows.
+
+        Parameters
+        ----------
+        estimator : fitted estimator
+        X : array-like of shape (n_rows, ...)
+        y : array-like of shape (n_rows,)
+            Labels, with masks on unlabelled rows.
+        sample_domain : int, array-like of shape (n_rows,), "source" or "target", optional
+        sample_weight : array-like of shape (n_rows,), optional
+            Handed to the wrapped scorer.
+
+        Returns
+        -------
+        score : float
+
+        Raises
+        ------
+        ValueError
+            If no row has a label.
+        """
+        side = Side(estimator, X, y, sample_domain, sample_weight)
+        rows = np.flatnonzero(side.rows.labelled)
+        if not len(rows):
+            raise ValueError(
+                f"LabelledScorer found no label in this fold of {len(side.rows.labels)} rows. "
+                "Split with DomainStratifiedKFold, which puts labelled rows into every fold."
+            )
+        if not (callable(self.scoring) or isinstance(self.scoring, str)):
+            raise TypeError(
+                f"scoring={self.scoring!r} must be the name of a scikit-learn score or a callable "
+                "scorer(estimator, X, y)."
+            )
+        asked = _OnRows(side, rows, side.warn_unseen(rows))
+        weight = {} if sample_weight is None else {"sample_weight": side.weight[rows]}
+        X, y = take_rows(X, rows), side.rows.labels[rows]
+        return get_scorer(self.scoring)(asked, X, y, **weight)

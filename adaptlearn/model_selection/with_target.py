@@ -1,0 +1,266 @@
+"""Hand an adaptive estimator to tools that know only labelled rows."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.pipeline import Pipeline
+from sklearn.utils import check_consistent_length, get_tags
+from sklearn.utils.metaestimators import available_if
+from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
+
+from .._containers import take_rows
+from .._domains import pack
+from ._rows import read_rows
+
+
+def _inner_has(name):
+    def check(self):
+        getattr(getattr(self, "estimator_", self.estimator), name)
+        return True
+
+    return check
+
+
+class WithTarget(MetaEstimatorMixin, BaseEstimator):
+    """Estimator that carries its target rows with it, so that ``fit`` needs labelled rows only.
+
+    Voting, stacking, bagging, one-vs-rest and calibration encode `y` before they fit, and a row
+    without a label would silently become a class. Inside them, this estimator takes labelled source
+    rows alone, encodes their labels itself, packs them with `X_target` and fits a clone of
+    `estimator` on the result.
+
+    Parameters
+    ----------
+    estimator : estimator
+        One that reads unlabelled rows as the target, or a pipeline that ends in one.
+    X_target : array-like, sparse matrix, frame, or list of them, default=None
+        Target rows, or one container for each target domain. Shared, not copied, by
+        `sklearn.base.clone`. None fits the estimator on the labelled rows alone.
+
+    Attributes
+    ----------
+    estimator_ : estimator
+        The fitted clone. Its classes are the codes 0, 1, ....
+    classes_ : ndarray of shape (n_classes,)
+        Labels as given; only for classifiers.
+    n_features_in_ : int
+        As seen by `estimator_`, where it says so.
+
+    Notes
+    -----
+    As everywhere in the package, rows are taken to come from the target in ``predict``, also when a
+    tool predicts held-out source rows, as stacking and calibration do.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from sklearn.ensemble import BaggingClassifier
+    >>> from adaptlearn import DomainAdaptationClassifier, WithTarget
+    >>> rng = np.random.default_rng(0)
+    >>> X, y = rng.normal(size=(60, 2)), np.repeat([-1, 1], 30)
+    >>> X[y == 1] += 4
+    >>> clf = WithTarget(DomainAdaptationClassifier(max_epochs=5, random_state=0), X + 10)
+    >>> bagged = BaggingClassifier(clf, n_estimators=2, random_state=0).fit(X, y)
+    >>> bagged.predict(X[[0, -1]] + 10)
+    array([-1,  1])
+    """
+
+    # What sklearn's routing reads: the metadata that each method asks for by itself.
+    __metadata_request__predict = {"sample_domain": True}
+    __metadata_request__predict_proba = {"sample_domain": True}
+    __metadata_request__decision_function = {"sample_domain": True}
+    __metadata_request__transform = {"sample_domain": True}
+    __metadata_request__score = {"sample_domain": True}
+
+    def __init__(self, estimator, X_target=None):
+        self.estimator = estimator
+        self.X_target = X_target
+
+    def fit(self, X, y, sample_weight=None):
+        """Fit a clone of the estimator on these labelled rows and the target rows.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame of shape (n_rows, n_features)
+            Source rows.
+        y : array-like of shape (n_rows,)
+            Their labels; every value is a class, -1 too. Numbers for a regressor.
+        sample_weight : array-like of shape (n_rows,), optional
+            Weights; rows of weight 0 are left out.
+
+        Returns
+        -------
+        self : object
+
+        Raises
+        ------
+        ValueError
+            If the estimator takes no `sample_weight` but one is given, or it read the mask as a
+            class.
+        """
+        if y is None:
+            raise ValueError(
+                "This estimator requires y to be passed, but the target y is None: give the labels "
+                "of the source rows."
+            )
+        check_consistent_length(X, y, sample_weight)
+        classify = is_classifier(self.estimator)
+        # -1 is a class here, whatever the other labels are.
+        labels = read_rows(y, "source", classes=(-1,) if classify else ())
+        if not labels.labelled.all():
+            raise ValueError(
+                f"y has no label on {np.sum(~labels.labelled)} rows; WithTarget takes labelled "
+                "source rows. Give rows without a label as X_target."
+            )
+        y, weight = labels.labels, sample_weight
+        if classify:
+            self.classes_, y = np.unique(y, return_inverse=True)
+        if weight is not None:
+            weight = np.asarray(weight, dtype=np.float64)
+            kept = np.flatnonzero(weight != 0)
+            X, y, weight = take_rows(X, kept), y[kept], weight[kept]
+            if classify:  # a class may have lost all its rows
+                present, y = np.unique(y, return_inverse=True)
+                self.classes_ = self.classes_[present]
+        self.estimator_ = clone(self.estimator)
+        self._fit(X, y, weight, mask=-1 if classify else np.nan)
+        if classify and len(self.estimator_.classes_) != len(self.classes_):
+            raise ValueError(
+                f"{type(self.estimator).__name__} took rows without a label (-1) for a class. "
+                "WithTarget needs an estimator that reads them as the target, such as "
+                "DomainAdaptationClassifier; give X_target=None for any other."
+            )
+        return self
+
+    def _fit(self, X, y, weight, mask):
+        if self.X_target is not None:
+            row = np.arange(_num_samples(X))
+            # The row numbers travel as labels, so that any y can be put in their place.
+            X, row, domain = pack(X, row, self.X_target)
+            source = domain >= 0
+            packed = np.full(len(row), mask, dtype=np.result_type(y, type(mask)))
+            packed[source] = y[row[source]]
+            if weight is not None:
+                weight = np.where(source, weight[row], 1.0)
+            y = packed
+        if weight is None:
+            self.estimator_.fit(X, y)
+        else:
+            self.estimator_.fit(X, y, **{self._weight_name(): weight})
+
+    def _weight_name(self):
+        if has_fit_parameter(self.estimator_, "sample_weight"):
+            return "sample_weight"
+        if isinstance(self.estimator_, Pipeline):
+            name, last = self.estimator_.steps[-1]
+            if has_fit_parameter(last, "sample_weight"):
+                return f"{name}__sample_weight"
+        raise ValueError(
+            f"sample_weight was given, but {type(self.estimator).__name__}.fit takes none. Leave "
+            "it out, or use an estimator that takes sample_weight."
+        )
+
+    def _call(self, method, X, sample_domain):
+        check_is_fitted(self)
+        given = {} if sample_domain is None else {"sample_domain": sample_domain}
+        return getattr(self.estimator_, method)(X, **given)
+
+    @available_if(_inner_has("predict"))
+    def predict(self, X, *, sample_domain=None):
+        """Predict with the fitted estimator, in the labels given to ``fit``.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame of shape (n_rows, n_features)
+        sample_domain : int, array-like of shape (n_rows,), "source" or "target", optional
+            Handed on when given. None: target rows.
+
+        Returns
+        -------
+        y : ndarray of shape (n_rows,)
+        """
+        predicted = self._call("predict", X, sample_domain)
+        return self.classes_[predicted] if is_classifier(self) else predicted
+
+    @available_if(_inner_has("predict_proba"))
+    def predict_proba(self, X, *, sample_domain=None):
+        """Class probabilities of shape (n_rows, n_classes); parameters as in ``predict``."""
+        return self._call("predict_proba", X, sample_domain)
+
+    @available_if(_inner_has("decision_function"))
+    def decision_function(self, X, *, sample_domain=None):
+        """Decision values of the fitted estimator; parameters as in ``predict``."""
+        return self._call("decision_function", X, sample_domain)
+
+    @available_if(_inner_has("transform"))
+    def transform(self, X, *, sample_domain=None):
+        """Features of the fitted estimator; parameters as in ``predict``."""
+        return self._call("transform", X, sample_domain)
+
+    @available_if(_inner_has("score"))
+    def score(self, X, y, sample_weight=None, *, sample_domain=None):
+        """Score of the fitted estimator on labelled rows.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+        sample_domain : as in ``predict``
+
+        Returns
+        -------
+        score : float
+            A label unseen in ``fit`` counts as wrong.
+        """
+        check_is_fitted(self)
+        if is_classifier(self):
+            rows = read_rows(y, classes=self.classes_)
+            codes = np.searchsorted(self.classes_, rows.labels).clip(max=len(self.classes_) - 1)
+            known = self.classes_[codes] == rows.labels
+            y = np.where(rows.labelled, np.where(known, codes, len(self.classes_)), -1)
+        given = {"sample_weight": sample_weight, "sample_domain": sample_domain}
+        given = {name: value for name, value in given.items() if value is not None}
+        return self.estimator_.score(X, y, **given)
+
+    @available_if(_inner_has("get_feature_names_out"))
+    def get_feature_names_out(self, input_features=None):
+        """Names of the columns of ``transform``."""
+        check_is_fitted(self)
+        return self.estimator_.get_feature_names_out(input_features)
+
+    @available_if(_inner_has("set_output"))
+    def set_output(self, *, transform=None):
+        """Choose the container that ``transform`` returns."""
+        self.estimator.set_output(transform=transform)
+        if hasattr(self, "estimator_"):
+            self.estimator_.set_output(transform=transform)
+        return self
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen in ``fit``."""
+        return self._fitted().n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features seen in ``fit``."""
+        return self._fitted().feature_names_in_
+
+    def _fitted(self):
+        if "estimator_" not in self.__dict__:  # hasattr must answer False before fit
+            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
+        return self.estimator_
+
+    def __sklearn_clone__(self):
+        copy = type(self)(clone(self.estimator), self.X_target)
+        if hasattr(self, "_metadata_request"):
+            copy._metadata_request = self._metadata_request.__sklearn_clone__()
+        return copy
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        return get_tags(self.estimator)
