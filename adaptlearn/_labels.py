@@ -134,7 +134,7 @@ def read_weight(sample_weight, n_rows, labelled):
         )
     if not (np.isfinite(weight) & (weight >= 0)).all() or not weight[labelled].any():
         raise ValueError(
-            "sample_weight must be finite, not negative, and positive on some labelled row. Check "
+            "sample_weight must be finite, not negative, and not all zero on labelled rows. Check "
             "for NaN and negative weights; drop rows that should not count."
         )
     return weight

@@ -115,4 +115,5 @@ def to_tensor(block, slots, scaler, dtype):
     if scaler is not None:
         block = scaler.apply(block, slots)
     # Without a scaler the block may be a view of the caller's (possibly read-only) array.
-    return torch.from_numpy(np.array(block, dtype=numpy_dtype, copy=scaler is None or None))
+    convert = np.array if scaler is None else np.asarray
+    return torch.from_numpy(convert(block, dtype=numpy_dtype))
