@@ -67,5 +67,5 @@ def read_scored(y, sample_domain=None, classes=None, sample_weight=None):
         domain = sample_domain
     else:
         domain = read_sample_domain(sample_domain, len(labelled))[rows]
-    weight = read_weight(sample_weight, len(labelled))
+    weight = read_weight(sample_weight, len(labelled), labelled)
     return Scored(rows, y, domain, None if weight is None else weight[rows])
