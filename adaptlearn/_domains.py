@@ -381,11 +381,11 @@ def unpack(X, y, sample_domain=None):
     array([0, 1])
     """
     labels = to_array(y)
-    is_target, labelled = read_domains(labels, sample_domain)
-    if sample_domain is None:
-        domain = np.where(is_target, -1, 0)
-    else:
+    labelled = ~is_unlabelled(labels)
+    domain = np.where(labelled, 0, -1)
+    if sample_domain is not None:
         domain = read_sample_domain(sample_domain, len(labels))
+        labelled = read_domains(labels, domain)[1]
     index, sides = DomainIndex.of(domain), []
     for ids in (index.sources, index.targets):
         rows = [np.flatnonzero(domain == i) for i in ids]
