@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import inspect
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +19,24 @@ from ._rows import chunks
 _IRRELEVANT = ("verbose", "checkpoint", "callbacks", "device", "random_state", "compile")
 
 
-def fingerprint(estimator, seed, parts, fit_rows):
-    """Hex digest of everything that decides a fit: class, parameters, seed, data."""
+def fingerprint(estimator, seed, epochs, parts, fit_rows, start=None):
+    """Hex digest of everything that decides a fit: class, parameters, seed, data, first weights.
+
+    Parameters
+    ----------
+    estimator : estimator
+    seed : int or None
+    epochs : int
+        Planned epochs of this fit.
+    parts : list of arrays or CSR matrices
+    fit_rows : FitRows
+    start : nn.Module, optional
+        The network that this fit continues to train.
+    """
     digest = hashlib.blake2b(digest_size=12)
     params = estimator.get_params(deep=False)
-    described = {k: repr(v) for k, v in sorted(params.items()) if k not in _IRRELEVANT}
-    digest.update(repr((type(estimator).__qualname__, described, seed)).encode())
+    described = {k: _described(v) for k, v in sorted(params.items()) if k not in _IRRELEVANT}
+    digest.update(repr((type(estimator).__qualname__, described, seed, epochs)).encode())
     for part in parts:
         digest.update(repr((part.shape, str(part.dtype))).encode())
         if sp.issparse(part):
@@ -34,7 +48,31 @@ def fingerprint(estimator, seed, parts, fit_rows):
     for column in fit_rows:
         if column is not None:
             digest.update(np.ascontiguousarray(column).astype(column.dtype.str).tobytes())
+    if start is not None:
+        digest.update(_described(start).encode())
     return digest.hexdigest()
+
+
+def _described(value):
+    """Text that is the same in another process if and only if the parameter is the same."""
+    if isinstance(value, torch.nn.Module):  # its repr does not show the weights
+        digest = hashlib.blake2b(digest_size=12)
+        for name, tensor in value.state_dict().items():
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+        return f"{value!r} {digest.hexdigest()}"
+    if isinstance(value, functools.partial):
+        return _described([value.func, value.args, value.keywords])
+    if isinstance(value, (list, tuple)):
+        return repr([_described(v) for v in value])
+    if isinstance(value, dict):
+        return repr({repr(k): _described(v) for k, v in value.items()})
+    if hasattr(value, "get_params") and not inspect.isclass(value):  # its repr may be abridged
+        return f"{type(value).__qualname__}({_described(value.get_params(deep=False))})"
+    if callable(value) and hasattr(value, "__qualname__"):  # its repr holds an address
+        code = getattr(getattr(value, "__code__", None), "co_code", b"").hex()
+        return f"{value.__module__}.{value.__qualname__} {code}"
+    return repr(value)
 
 
 class Checkpoint:
@@ -67,13 +105,13 @@ class Checkpoint:
     def save(self, state):
         """Write beside the file and move into place: a reader sees the old or the new state."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=self.path.parent, suffix=".tmp")
+        temporary = self.path.with_suffix(f".{uuid.uuid4().hex}.tmp")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "wb") as file:
                 torch.save(state, file)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, self.path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise

@@ -12,7 +12,7 @@ from ..metrics import guarded_entropy
 class EarlyStopping:
     """Keep the best epoch; ask to stop when it lies `patience` epochs back.
 
-    The criterion is the task loss on held-out source rows; with ``kind="target"`` the guarded
+    The criterion is the (weighted) task loss on held-out source rows; with ``kind="target"`` the guarded
     entropy of the predictions on target rows is added (`adaptlearn.metrics.guarded_entropy`),
     which needs no target label and does not reward a model that predicts one class.
 
@@ -36,6 +36,9 @@ class EarlyStopping:
         objective = trainer.criterion_
         _, logits = trainer.forward_rows(data.rows.take, self.valid, data.slots[self.valid])
         losses = objective.criterion.loss(logits, data.y[self.valid], objective.criterion_net)
+        if data.task_weight is not None:
+            weight = data.task_weight[self.valid]
+            losses = losses * weight / weight.mean() if weight.any() else losses
         score = record["valid_loss"] = float(losses.mean())
         if self.kind == "target" and len(data.target) and self.prior is not None:
             _, logits = trainer.forward_rows(data.rows.take, data.target, data.slots[data.target])

@@ -85,17 +85,19 @@ class Trainer(NeuralNet):
             group["initial_lr"] = rate
         self.n_steps_ = epochs * len(iterator)
         self.notify("on_train_begin", X=None, y=None)
-        for epoch in range(start, epochs):
-            self.step_ = epoch * len(iterator)
-            began = time.perf_counter()
-            seed = epoch_seed(self.seed, offset + epoch)
-            with own_randomness(seed, torch.device(self.device)):
-                record = self.train_epoch(iterator, seed, epoch)
-            record["dur"] = time.perf_counter() - began
-            if after_epoch is not None and after_epoch(record):
-                break
-        for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
-            group["lr"] = rate
+        try:
+            for epoch in range(start, epochs):
+                self.step_ = epoch * len(iterator)
+                began = time.perf_counter()
+                seed = epoch_seed(self.seed, offset + epoch)
+                with own_randomness(seed, torch.device(self.device)):
+                    record = self.train_epoch(iterator, seed, epoch)
+                record["dur"] = time.perf_counter() - began
+                if after_epoch is not None and after_epoch(record):
+                    break
+        finally:  # a later fit starts from the full rate, also after Ctrl-C
+            for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
+                group["lr"] = rate
         self.notify("on_train_end", X=None, y=None)
         return self
 

@@ -151,7 +151,8 @@ class DeepEstimator(
         checkpoint = state = None
         if self.checkpoint is not None:
             name_seed = None if self.random_state is None else seed
-            name = fingerprint(self, name_seed, parts, fit_rows)
+            start = None if fresh else self._network
+            name = fingerprint(self, name_seed, epochs, parts, fit_rows, start)
             checkpoint = Checkpoint(self.checkpoint, name)
             state = checkpoint.load()
             seed = seed if state is None else state["seed"]
@@ -325,7 +326,7 @@ class DeepEstimator(
             if stopping is not None:
                 stopping.load_state_dict(state["stopping"])
         iterator = BatchIterator(data, self.batch_size)
-        snapshot = None
+        snapshot = self._weights() if self._epochs_done or start else None
 
         with ProgressBar(type(self).__name__, epochs, start, self.verbose) as progress:
 
@@ -333,7 +334,7 @@ class DeepEstimator(
                 nonlocal snapshot
                 stop = stopping is not None and stopping(net, data, record)
                 self.history_.append(record)
-                snapshot = copy.deepcopy([self._network.state_dict(), net.criterion_.state_dict()])
+                snapshot = self._weights()
                 if checkpoint is not None:
                     checkpoint.save(
                         self._state(record["epoch"] if not stop else epochs, stopping, seed)
@@ -345,10 +346,10 @@ class DeepEstimator(
                 net.train(
                     iterator, epochs, start=start, offset=self._epochs_done, after_epoch=after_epoch
                 )
-            except KeyboardInterrupt:
-                if snapshot is None and not start:
+            except BaseException:  # Ctrl-C, diverging losses, a callback that raises
+                if snapshot is None:
                     del self.net_
-                elif snapshot is not None:
+                else:
                     self._network.load_state_dict(snapshot[0])
                     net.criterion_.load_state_dict(snapshot[1])
                 raise
@@ -356,6 +357,11 @@ class DeepEstimator(
         if stopping is not None:
             stopping.restore(net)
         net.module_.eval()
+
+    def _weights(self):
+        """Copy of all weights, to return to when training breaks off."""
+        modules = self._network, self.net_.criterion_
+        return copy.deepcopy([module.state_dict() for module in modules])
 
     def _state(self, epoch, stopping, seed):
         net = self.net_

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-import tempfile
+import uuid
 from pathlib import Path
 
 import numpy as np
@@ -71,13 +71,12 @@ class SaveMixin:
         metadata = {_KEY: json.dumps(header)}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         path = Path(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-        os.close(handle)
+        temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
             save_file(tensors, temporary, metadata=metadata)
             os.replace(temporary, path)
         except BaseException:
-            Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
 
 
