@@ -6,60 +6,58 @@ import inspect
 
 from sklearn.pipeline import Pipeline
 
-from .with_target import WithTarget
 
-
-def unwrap(estimator, X):
-    """Estimator inside a fitted search, and `X` as that estimator takes it.
-
-    A search hands no argument on to the estimator it found, so it must be asked directly.
-    """
-    while True:
-        if hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
-        elif isinstance(estimator, Pipeline) and hasattr(estimator.steps[-1][1], "best_estimator_"):
-            if len(estimator.steps) > 1:
-                X = estimator[:-1].transform(X)
-            estimator = estimator.steps[-1][1]
-        else:
-            return estimator, X
+def _out_of_search(estimator):
+    while hasattr(estimator, "best_estimator_"):
+        estimator = estimator.best_estimator_
+    return estimator
 
 
 def final_estimator(estimator):
     """What answers in the end: the last step, the best estimator, the one inside `WithTarget`."""
     while True:
+        estimator = _out_of_search(estimator)
         if isinstance(estimator, Pipeline):
             estimator = estimator.steps[-1][1]
-        elif isinstance(estimator, WithTarget):
+        elif hasattr(estimator, "X_target"):
             estimator = estimator.estimator_
-        elif hasattr(estimator, "best_estimator_"):
-            estimator = estimator.best_estimator_
         else:
             return estimator
 
 
+def last_step(estimator, X):
+    """Last step of a fitted pipeline, out of any search, and `X` as that step takes it."""
+    estimator = _out_of_search(estimator)
+    if not isinstance(estimator, Pipeline):
+        return estimator, X
+    if len(estimator.steps) > 1:
+        X = estimator[:-1].transform(X)
+    return last_step(estimator.steps[-1][1], X)
+
+
+def inputs_of(estimator, X):
+    """`X` as the last step of a fitted pipeline takes it, also inside `WithTarget`."""
+    estimator, X = last_step(estimator, X)
+    return inputs_of(estimator.estimator_, X) if hasattr(estimator, "X_target") else X
+
+
+def takes_sample_domain(estimator, method):
+    """Whether what answers in the end knows about sides."""
+    final = getattr(final_estimator(estimator), method, None)
+    return final is not None and "sample_domain" in inspect.signature(final).parameters
+
+
 def respond(estimator, method, X, sample_domain):
     """Call `method` with `sample_domain` where it is taken, and without it elsewhere."""
-    estimator, X = unwrap(estimator, X)
-    answer = getattr(estimator, method)
-    final = getattr(final_estimator(estimator), method, None)
-    if final is not None and "sample_domain" in inspect.signature(final).parameters:
-        return answer(X, sample_domain=sample_domain)
-    return answer(X)
+    if not takes_sample_domain(estimator, method):
+        return getattr(estimator, method)(X)
+    estimator = _out_of_search(estimator)
+    if isinstance(estimator, Pipeline) and hasattr(estimator.steps[-1][1], "best_estimator_"):
+        # A search hands no argument on to the estimator it found: that one is asked directly.
+        estimator, X = last_step(estimator, X)
+    return getattr(estimator, method)(X, sample_domain=sample_domain)
 
 
 def has_method(estimator, method):
     """Whether the estimator, out of its search, has this method."""
-    while hasattr(estimator, "best_estimator_"):
-        estimator = estimator.best_estimator_
-    return hasattr(estimator, method)
-
-
-def inputs_of(estimator, X):
-    """`X` as the last step of a fitted pipeline sees it."""
-    estimator, X = unwrap(estimator, X)
-    if isinstance(estimator, WithTarget):
-        return inputs_of(estimator.estimator_, X)
-    if isinstance(estimator, Pipeline) and len(estimator.steps) > 1:
-        return inputs_of(estimator.steps[-1][1], estimator[:-1].transform(X))
-    return X
+    return hasattr(_out_of_search(estimator), method)

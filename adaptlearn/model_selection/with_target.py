@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
@@ -11,7 +12,18 @@ from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_para
 
 from .._containers import take_rows
 from .._domains import pack
+from ._prediction import inputs_of, last_step, takes_sample_domain
 from ._rows import read_rows
+from ._side import SideOfRows
+
+
+def _is_numeric(X):
+    """Whether rows are numbers without a gap; text and images as files are not."""
+    try:
+        values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.isfinite(values).all())
 
 
 def _inner_has(name):
@@ -37,6 +49,12 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
     X_target : array-like, sparse matrix, frame, or list of them, default=None
         Target rows, or one container for each target domain. Shared, not copied, by
         `sklearn.base.clone`. None fits the estimator on the labelled rows alone.
+    predict_as : {"nearest", "target"}, default="nearest"
+        Side of the rows in ``predict`` and its like. Stacking and calibration predict held-out
+        source rows to fit on the answers, and later target rows. ``"nearest"`` takes each row for
+        the side that it looks like (a logistic regression on the inputs of the last step and their
+        squares; all are target rows where the sides cannot be told apart). ``"target"`` takes all
+        for target rows, which is as well in voting, bagging and one-vs-rest.
 
     Attributes
     ----------
@@ -46,11 +64,6 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
         Labels as given; only for classifiers.
     n_features_in_ : int
         As seen by `estimator_`, where it says so.
-
-    Notes
-    -----
-    As everywhere in the package, rows are taken to come from the target in ``predict``, also when a
-    tool predicts held-out source rows, as stacking and calibration do.
 
     Examples
     --------
@@ -73,9 +86,10 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
     __metadata_request__transform = {"sample_domain": True}
     __metadata_request__score = {"sample_domain": True}
 
-    def __init__(self, estimator, X_target=None):
+    def __init__(self, estimator, X_target=None, predict_as="nearest"):
         self.estimator = estimator
         self.X_target = X_target
+        self.predict_as = predict_as
 
     def fit(self, X, y, sample_weight=None):
         """Fit a clone of the estimator on these labelled rows and the target rows.
@@ -104,6 +118,8 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
                 "This estimator requires y to be passed, but the target y is None: give the labels "
                 "of the source rows."
             )
+        if self.predict_as not in ("nearest", "target"):
+            raise ValueError(f"predict_as={self.predict_as!r} must be 'nearest' or 'target'.")
         check_consistent_length(X, y, sample_weight)
         classify = is_classifier(self.estimator)
         # -1 is a class here, whatever the other labels are.
@@ -134,6 +150,7 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
         return self
 
     def _fit(self, X, y, weight, mask):
+        self._side = domain = None
         if self.X_target is not None:
             row = np.arange(_num_samples(X))
             # The row numbers travel as labels, so that any y can be put in their place.
@@ -148,6 +165,16 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
             self.estimator_.fit(X, y)
         else:
             self.estimator_.fit(X, y, **{self._weight_name(): weight})
+        if domain is not None and self.predict_as == "nearest":
+            self._learn_sides(X, domain < 0)
+
+    def _learn_sides(self, X, is_target):
+        if not takes_sample_domain(self.estimator_, "predict"):
+            return
+        rows = np.sort(np.concatenate([np.flatnonzero(is_target == s)[:2000] for s in (0, 1)]))
+        inputs = inputs_of(self.estimator_, take_rows(X, rows))
+        if _is_numeric(inputs):
+            self._side = SideOfRows().fit(inputs, is_target[rows])
 
     def _weight_name(self):
         if has_fit_parameter(self.estimator_, "sample_weight"):
@@ -163,8 +190,13 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
 
     def _call(self, method, X, sample_domain):
         check_is_fitted(self)
-        given = {} if sample_domain is None else {"sample_domain": sample_domain}
-        return getattr(self.estimator_, method)(X, **given)
+        estimator, given = self.estimator_, {}
+        if sample_domain is None and self._side is not None:
+            estimator, X = last_step(estimator, X)
+            sample_domain = self._side.domain(X)
+        if sample_domain is not None:
+            given["sample_domain"] = sample_domain
+        return getattr(estimator, method)(X, **given)
 
     @available_if(_inner_has("predict"))
     def predict(self, X, *, sample_domain=None):
@@ -220,9 +252,14 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
             codes = np.searchsorted(self.classes_, rows.labels).clip(max=len(self.classes_) - 1)
             known = self.classes_[codes] == rows.labels
             y = np.where(rows.labelled, np.where(known, codes, len(self.classes_)), -1)
-        given = {"sample_weight": sample_weight, "sample_domain": sample_domain}
-        given = {name: value for name, value in given.items() if value is not None}
-        return self.estimator_.score(X, y, **given)
+        given = {} if sample_weight is None else {"sample_weight": sample_weight}
+        estimator = self.estimator_
+        if sample_domain is None and self._side is not None:
+            estimator, X = last_step(estimator, X)
+            sample_domain = self._side.domain(X)
+        if sample_domain is not None:
+            given["sample_domain"] = sample_domain
+        return estimator.score(X, y, **given)
 
     @available_if(_inner_has("get_feature_names_out"))
     def get_feature_names_out(self, input_features=None):
@@ -254,7 +291,7 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
         return self.estimator_
 
     def __sklearn_clone__(self):
-        copy = type(self)(clone(self.estimator), self.X_target)
+        copy = type(self)(clone(self.estimator), self.X_target, self.predict_as)
         if hasattr(self, "_metadata_request"):
             copy._metadata_request = self._metadata_request.__sklearn_clone__()
         return copy
