@@ -123,6 +123,9 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     True
     """
 
+    __metadata_request__predict_proba = {"sample_domain": True}
+    __metadata_request__decision_function = {"sample_domain": True}
+
     _auto_alignment = ["mcc"]
 
     def __init__(
