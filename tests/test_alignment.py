@@ -10,7 +10,7 @@ from adaptlearn import CDAN, CORAL, DANN, JMMD, MCC, MMD
 from adaptlearn.alignment import Domain, Step, reverse_gradient
 from adaptlearn.alignment.base import attached_zero, pair_mass, ramp, shares
 from adaptlearn.alignment.cdan import entropy
-from adaptlearn.alignment.coral import weighted_covariance
+from adaptlearn.alignment.coral import covariance_root
 from adaptlearn.alignment.mmd import multi_kernel, squared_distances, weighted_mmd
 
 DTYPES = [torch.float64, torch.float32]
@@ -72,18 +72,18 @@ def mean_vector(x, w):
 
 def slow_coral(source, target):
     """Sun & Saenko 2016, eq. 1-3; weighted: unbiased under reliability weights."""
-    covariances = []
+    covariances, d = [], source.features.shape[1]
     for s in (source, target):
         x, w = s.features, s.weight
-        mean, total = mean_vector(x, w), torch.zeros(D, D, dtype=x.dtype)
+        mean, total = mean_vector(x, w), torch.zeros(d, d, dtype=x.dtype)
         for i in range(len(x)):
             total = total + w[i] * torch.outer(x[i] - mean, x[i] - mean)
         covariances.append(total / (w.sum() - (w**2).sum() / w.sum()))
     loss = 0.0
-    for a in range(D):
-        for b in range(D):
+    for a in range(d):
+        for b in range(d):
             loss = loss + (covariances[0][a, b] - covariances[1][a, b]) ** 2
-    return loss / (4 * D**2)
+    return loss / (4 * d**2)
 
 
 def slow_mmd(source, target, bandwidth=1.0, softmax_bandwidth=None):
@@ -249,6 +249,19 @@ def test_ramp_and_reversal():
     assert x.grad.tolist() == [-1.5, -2.0]
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_coral_of_more_features_than_rows(dtype):
+    generator, found = torch.Generator().manual_seed(0), []
+    wide = [torch.randn(n, 20, generator=generator, dtype=torch.float64) for n in (6, 5)]
+    weight = [torch.rand(n, generator=generator, dtype=torch.float64) for n in (6, 5)]
+    for kind, loss in ((dtype, lambda s, t: run(CORAL(), s, t)), (torch.float64, slow_coral)):
+        x = [f.to(kind).requires_grad_() for f in wide]
+        value = loss(*(side(f, f, w.to(kind)) for f, w in zip(x, weight, strict=True)))
+        found.append([value, *torch.autograd.grad(value, x)])
+    for got, expected in zip(*found, strict=True):
+        torch.testing.assert_close(got.double(), expected, **tolerance(dtype))
+
+
 # --- by hand --------------------------------------------------------------------------------
 
 
@@ -386,7 +399,8 @@ def test_weight_of_two_up_to_the_unbiased_correction():
     one = torch.ones(len(twice)).double()
 
     def second_moment(x, weight):
-        return weighted_covariance(x, weight) * pair_mass(shares(weight))
+        root = covariance_root(x, weight)
+        return root.T @ root * pair_mass(shares(weight))
 
     x = target.features
     torch.testing.assert_close(second_moment(x, w), second_moment(x[twice], one))

@@ -355,8 +355,14 @@ def dense(X):
 def test_round_trip(name):
     Xs, Xt = CONTAINERS[name](XS), CONTAINERS[name](XT)
     X, y, domain = pack(Xs, YS, Xt)
-    kind = list if name == "text" else type(Xs) if name not in ("lists", "coo") else object
-    assert isinstance(X, kind)
+    kind = (
+        list
+        if name == "text"
+        else type(Xs)
+        if name not in ("lists", "coo", "csr array")
+        else object
+    )
+    assert isinstance(X, kind) and sp.issparse(X) == sp.issparse(Xs)
     assert y.tolist().count(-1) == 8 and domain.tolist().count(-1) == 8
     if name.startswith("pandas"):
         assert X.index.tolist() == list(range(13))

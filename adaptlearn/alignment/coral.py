@@ -6,11 +6,10 @@ from .._components import register
 from .base import Alignment, attached_zero, pair_mass, shares
 
 
-def weighted_covariance(x, weight):
-    """Unbiased covariance of the rows of `x` under reliability weights; (d, d)."""
+def covariance_root(x, weight):
+    """Rows r of which r.T @ r is the unbiased covariance of `x` under reliability weights."""
     w = shares(weight)
-    centred = x - w @ x
-    return (centred * w[:, None]).T @ centred / pair_mass(w)
+    return (x - w @ x) * (w / pair_mass(w)).sqrt()[:, None]
 
 
 @register("alignment", "coral")
@@ -51,7 +50,11 @@ class CORAL(Alignment):
         """Squared Frobenius distance of the covariances, over 4 d²."""
         if min(len(source.features), len(target.features)) < 2:
             return attached_zero(source.features, target.features)
-        gap = weighted_covariance(source.features, source.weight) - weighted_covariance(
-            target.features, target.weight
-        )
-        return gap.square().sum() / (4 * source.features.shape[1] ** 2)
+        s = covariance_root(source.features, source.weight)
+        t = covariance_root(target.features, target.weight)
+        if len(s) + len(t) < s.shape[1]:  # the same norm from inner products, with fewer of them
+            norm = (s @ s.T).square().sum() + (t @ t.T).square().sum()
+            norm = norm - 2 * (s @ t.T).square().sum()
+        else:
+            norm = (s.T @ s - t.T @ t).square().sum()
+        return norm / (4 * s.shape[1] ** 2)
