@@ -1,6 +1,7 @@
 """The data convention: which rows are source, which are target, which carry a label.
 
-This is the only module that reads signs of ``sample_domain`` and masks in ``y``.
+This is the only module that reads signs of ``sample_domain`` and decides what is a mask in ``y``;
+`_labels` and `_containers` know the containers.
 
 * ``sample_domain``: one int per row, ``>= 0`` a source domain, ``< 0`` a target domain.
 * mask (no label): ``-1`` among numeric class labels, ``"-1"`` among strings, NaN in a regression

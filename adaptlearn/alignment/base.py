@@ -78,6 +78,8 @@ class Alignment(BaseEstimator):
         multiplies the loss by it.
     needs_classes : bool
         The method reads logits as class scores, so a regressor refuses it.
+    _parameter_constraints : dict
+        Allowed values of parameters as in scikit-learn, checked before training; optional.
     """
 
     adversarial = False
