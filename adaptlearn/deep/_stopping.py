@@ -12,9 +12,10 @@ from ..metrics import guarded_entropy
 class EarlyStopping:
     """Keep the best epoch; ask to stop when it lies `patience` epochs back.
 
-    The criterion is the (weighted) task loss on held-out source rows; with ``kind="target"`` the guarded
-    entropy of the predictions on target rows is added (`adaptlearn.metrics.guarded_entropy`),
-    which needs no target label and does not reward a model that predicts one class.
+    The criterion is the weighted task loss on held-out source rows; with ``kind="target"`` the
+    guarded entropy of the predictions on target rows is added
+    (`adaptlearn.metrics.guarded_entropy`), which needs no target label and does not reward a model
+    that predicts one class.
 
     Parameters
     ----------
