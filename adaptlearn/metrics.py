@@ -130,13 +130,8 @@ def proxy_a_distance(X_source, X_target, *, cv=5, max_samples=2000, random_state
 
     Parameters
     ----------
-    X_source, X_target : array-like or sparse matrix of shape (n_rows, n_features)
-        Numeric rows of both sides.
-    cv : int, default=5
-        Folds, >= 2.
-    max_samples : int or None, default=2000
-        Rows of each side that are used. None uses all.
-    random_state : int, RandomState instance or None, default=0
+    X_source, X_target, cv, max_samples, random_state
+        As in `importance_weights`; rows beyond `max_samples` are scored only.
 
     Returns
     -------
@@ -252,10 +247,6 @@ def importance_weighted_score(y_true, y_pred, weights, *, metric="accuracy", cla
     score : float
         Higher is better; at most 1, or 0 for ``"neg_log_loss"``.
 
-    References
-    ----------
-    Sugiyama et al., "Covariate shift adaptation by importance weighted cross validation", 2007.
-
     Examples
     --------
     >>> from adaptlearn.metrics import importance_weighted_score
@@ -318,10 +309,6 @@ def prediction_entropy(proba, *, sample_weight=None):
     entropy : float
         Between 0 and log n_classes.
 
-    References
-    ----------
-    Morerio et al., "Minimal-entropy correlation alignment", 2018.
-
     Examples
     --------
     >>> from adaptlearn.metrics import prediction_entropy
@@ -334,14 +321,14 @@ def prediction_entropy(proba, *, sample_weight=None):
     return float(np.average(entropy, weights=sample_weight)) + 0.0
 
 
-def collapse_penalty(proba, prior, *, sample_weight=None):
-    r"""Distance of the predicted class histogram from a class prior.
+def collapse_penalty(proba, prior, *, tolerance=4.0, sample_weight=None):
+    r"""How far predicted class shares fall below what a class prior lets expect.
 
-    .. math:: \frac{1}{2} \sum_k |q_k - \pi_k|, \qquad
+    .. math:: \sum_k \max(0,\ \pi_k - \tau q_k), \qquad
         q_k = \frac{1}{n} \sum_i [\arg\max_j p_{ij} = k]
 
-    This is the total variation distance: the share of rows that would have to change class for
-    the two to be equal. A model that predicts class k only has :math:`1 - \pi_k`.
+    A model that predicts class k only has :math:`1 - \pi_k`. The tolerance leaves room for honest
+    differences of the class shares; with 1 this is the total variation distance.
 
     Parameters
     ----------
@@ -349,6 +336,8 @@ def collapse_penalty(proba, prior, *, sample_weight=None):
         Predictions on the target.
     prior : array-like of shape (n_classes,)
         Expected class shares, for example those of the source. Scaled to sum 1.
+    tolerance : float, default=4.0
+        :math:`\tau`, >= 1: the factor by which a class may be rarer than expected at no cost.
     sample_weight : array-like of shape (n_rows,), optional
 
     Returns
@@ -371,26 +360,31 @@ def collapse_penalty(proba, prior, *, sample_weight=None):
             f"prior must hold one share, not negative, for each of the {proba.shape[1]} classes; "
             f"got {prior.tolist()!r}."
         )
+    if not tolerance >= 1:
+        raise ValueError(f"tolerance={tolerance!r} must be at least 1.")
     predicted = np.bincount(proba.argmax(axis=1), weights=sample_weight, minlength=len(prior))
-    return float(np.abs(predicted / predicted.sum() - prior / prior.sum()).sum() / 2)
+    missing = prior / prior.sum() - tolerance * predicted / predicted.sum()
+    return float(np.maximum(missing, 0).sum())
 
 
-def guarded_entropy(proba, prior, *, sample_weight=None):
-    r"""Entropy of target predictions plus the penalty for a collapsed predictor; lower is better.
+def guarded_entropy(proba, prior, *, guard=2.0, tolerance=4.0, sample_weight=None):
+    r"""Entropy of target predictions plus a penalty for a collapsed predictor; lower is better.
 
-    .. math:: \frac{H(p)}{\log K} + \frac{1}{2} \sum_k |q_k - \pi_k|
+    .. math:: \frac{H(p)}{\log K} + g \sum_k \max(0,\ \pi_k - \tau q_k)
 
     that is `prediction_entropy` as a share of its largest value, plus `collapse_penalty`.
 
     Parameters
     ----------
-    proba, prior, sample_weight
+    proba, prior, tolerance, sample_weight
         As in `collapse_penalty`.
+    guard : float, default=2.0
+        Weight g of the penalty, >= 0.
 
     Returns
     -------
     value : float
-        Between 0 (certain, histogram equal to the prior) and 2.
+        Between 0 (certain predictions of all classes) and 1 + guard.
 
     Examples
     --------
@@ -398,9 +392,9 @@ def guarded_entropy(proba, prior, *, sample_weight=None):
     >>> guarded_entropy([[1.0, 0.0], [0.0, 1.0]], prior=[0.5, 0.5])
     0.0
     >>> guarded_entropy([[1.0, 0.0], [1.0, 0.0]], prior=[0.5, 0.5])
-    0.5
+    1.0
     """
-    n_classes = np.shape(proba)[1] if np.ndim(proba) == 2 else 0
+    penalty = collapse_penalty(proba, prior, tolerance=tolerance, sample_weight=sample_weight)
     entropy = prediction_entropy(proba, sample_weight=sample_weight)
-    scale = np.log(max(n_classes, 2))  # one class: the entropy is 0 anyway
-    return float(entropy / scale) + collapse_penalty(proba, prior, sample_weight=sample_weight)
+    scale = np.log(max(np.shape(proba)[1], 2))  # one class: the entropy is 0 anyway
+    return float(entropy / scale + guard * penalty)

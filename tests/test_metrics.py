@@ -73,6 +73,7 @@ def test_separated_sides_give_finite_weights(rng):
         (lambda X: metrics.prediction_entropy(X), "class probabilities"),
         (lambda X: metrics.collapse_penalty([[1, 0]], [1, 1, 1]), "2 classes"),
         (lambda X: metrics.collapse_penalty([[1, 0]], [0, 0]), "prior must"),
+        (lambda X: metrics.collapse_penalty([[1, 0]], [1, 1], tolerance=0), "tolerance=0"),
         (lambda X: metrics.importance_weighted_score([0], [0], [0]), "positive sum"),
         (lambda X: metrics.importance_weighted_score([0], [0], [1], metric="f1"), "'f1' is not"),
         (
@@ -168,8 +169,13 @@ def test_entropy_and_guard_by_hand():
     prior = [2, 1, 1]
     # Predicted classes 0 (first of the tie), 0, 2, 1: the histogram is the prior.
     assert metrics.collapse_penalty(proba, prior) == 0
-    assert metrics.collapse_penalty(proba, [1, 1, 2]) == pytest.approx(0.25)
+    assert metrics.collapse_penalty(proba, [1, 1, 2], tolerance=1) == pytest.approx(0.25)
+    assert metrics.collapse_penalty(proba, [1, 1, 2], tolerance=2) == 0
+    assert metrics.collapse_penalty(proba, [1, 1, 98]) == 0
+    assert metrics.collapse_penalty(proba, [1, 1, 98], tolerance=3.5) == pytest.approx(0.105)
     assert metrics.collapse_penalty(proba[1:2], [0.1, 0.6, 0.3]) == pytest.approx(0.9)
+    only_one = metrics.guarded_entropy(proba[1:2], [1, 1, 2], guard=0.5)
+    assert only_one == pytest.approx(0.375)
     assert metrics.collapse_penalty(proba, prior, sample_weight=[0, 0, 0, 1]) == pytest.approx(0.75)
     assert metrics.guarded_entropy(proba, prior) == pytest.approx(entropy / np.log(3))
 
@@ -189,7 +195,7 @@ def test_guarded_entropy_stays_in_its_range(rng):
         proba = rng.dirichlet(np.full(n_classes, 0.3), size=rng.integers(1, 9))
         value = metrics.guarded_entropy(proba, rng.dirichlet(np.ones(n_classes)))
         assert isinstance(value, float)
-        assert 0 <= value <= 2
+        assert 0 <= value <= 3
 
 
 def test_metrics_import_no_torch():

@@ -14,11 +14,12 @@ from .entropy import source_prior
 class ImportanceWeightedScorer(DomainScorer):
     r"""Source score under importance weights, less a penalty for a collapsed predictor.
 
-    .. math:: \frac{\sum_i w(x_i)\, s(x_i, y_i)}{\sum_i w(x_i)} - \frac{g}{2} \sum_k |q_k - \pi_k|
+    .. math::
+        \frac{\sum_i w(x_i)\, s(x_i, y_i)}{\sum_i w(x_i)} - g \sum_k \max(0,\ \pi_k - \tau q_k)
 
     The sums are over the labelled source rows of the fold, w is the estimated ratio of target to
     source density (`adaptlearn.metrics.importance_weights`) and s is 1 for a right prediction. q is
-    the predicted class histogram of the target rows of the fold, :math:`\pi` that of the labels of
+    the predicted class shares of the target rows of the fold, :math:`\pi` those of the labels of
     its source rows. No target label is read.
 
     Parameters
@@ -28,16 +29,21 @@ class ImportanceWeightedScorer(DomainScorer):
     space : {"features", "input"}, default="features"
         Where densities are compared: in the ``transform`` of the candidate (in its inputs when it
         has none), or in what the last step of a pipeline gets as X.
-    guard : float, default=1.0
+    guard : float, default=2.0
         Weight g of the penalty, >= 0.
+    tolerance : float, default=4.0
+        :math:`\tau`, >= 1: the factor by which a class may be rarer among the target predictions
+        than in the source at no cost.
     clip : float, default=10.0
         Largest density ratio, >= 1.
 
     Notes
     -----
-    Without the guard, the score says how well the source is told apart, and prefers models that do
-    not adapt. The guard takes the class shares of the source for those of the target: where they
-    are known to differ a lot, lower it.
+    Without the guard, the score says how well the source is told apart, whatever happens on the
+    target. The guard finds models that stop predicting some classes there. Where classes of the
+    source are known to be absent from the target, lower it.
+
+    Measured on MEASURED_I
 
     A label unseen in ``fit`` counts as wrong, with a warning.
 
@@ -59,10 +65,11 @@ class ImportanceWeightedScorer(DomainScorer):
     1.0
     """
 
-    def __init__(self, metric="accuracy", *, space="features", guard=1.0, clip=10.0):
+    def __init__(self, metric="accuracy", *, space="features", guard=2.0, tolerance=4.0, clip=10.0):
         self.metric = metric
         self.space = space
         self.guard = guard
+        self.tolerance = tolerance
         self.clip = clip
 
     def score(self, estimator, X, y, *, sample_domain=None, sample_weight=None):
@@ -106,7 +113,9 @@ class ImportanceWeightedScorer(DomainScorer):
             return score
         predicted = side.respond("predict", target)
         votes = predicted[:, None] == side.classes[None, :]
-        penalty = collapse_penalty(votes, prior, sample_weight=side.weight[target])
+        penalty = collapse_penalty(
+            votes, prior, tolerance=self.tolerance, sample_weight=side.weight[target]
+        )
         return score - self.guard * penalty
 
     def _weights(self, side, source, target):

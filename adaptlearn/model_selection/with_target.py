@@ -8,10 +8,12 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
 
 from .._containers import take_rows
 from .._domains import pack
+from .._labels import read_weight
 from ._prediction import inputs_of, last_step, takes_sample_domain
 from ._rows import read_rows
 from ._side import SideOfRows
@@ -131,11 +133,13 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
             )
         y, weight = labels.labels, sample_weight
         if classify:
+            check_classification_targets(y)
             self.classes_, y = np.unique(y, return_inverse=True)
         if weight is not None:
-            weight = np.asarray(weight, dtype=np.float64)
+            weight = read_weight(weight, len(y), np.ones(len(y), dtype=bool))
             kept = np.flatnonzero(weight != 0)
-            X, y, weight = take_rows(X, kept), y[kept], weight[kept]
+            if len(kept) < len(weight):
+                X, y, weight = take_rows(X, kept), y[kept], weight[kept]
             if classify:  # a class may have lost all its rows
                 present, y = np.unique(y, return_inverse=True)
                 self.classes_ = self.classes_[present]
@@ -229,6 +233,11 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
     def transform(self, X, *, sample_domain=None):
         """Features of the fitted estimator; parameters as in ``predict``."""
         return self._call("transform", X, sample_domain)
+
+    @available_if(_inner_has("transform"))
+    def fit_transform(self, X, y, sample_weight=None):
+        """Fit and transform the same rows; parameters as in ``fit``."""
+        return self.fit(X, y, sample_weight).transform(X)
 
     @available_if(_inner_has("score"))
     def score(self, X, y, sample_weight=None, *, sample_domain=None):
