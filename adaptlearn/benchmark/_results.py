@@ -1,0 +1,228 @@
+"""Results as JSON lines, what is still to run, and the tables made of them."""
+
+import hashlib
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+
+KEY = ("set", "pair", "method", "seed", "fingerprint")
+
+
+def fingerprint(config):
+    """Short stable hash of a method's configuration (any nesting of plain values).
+
+    Examples
+    --------
+    >>> from adaptlearn.benchmark._results import fingerprint
+    >>> fingerprint({"a": 1, "b": 2}) == fingerprint({"b": 2, "a": 1})
+    True
+    >>> len(fingerprint({"a": 1}))
+    8
+    """
+    text = json.dumps(config, sort_keys=True, default=repr)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+class ResultStore:
+    """Append-only file of one JSON record a line.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; it need not exist. A last line cut off by an interruption is dropped, so that
+        its run is done again.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.records = {}
+        if not self.path.exists():
+            return
+        text = self.path.read_text(encoding="utf-8")
+        for number, line in enumerate(text.splitlines(), 1):
+            try:
+                record = json.loads(line)
+                self.records[self._key(record)] = record
+            except (ValueError, KeyError, TypeError) as error:
+                if number < len(text.splitlines()) or text.endswith("\n"):
+                    raise ValueError(
+                        f"Line {number} of the results file {str(self.path)!r} is not a benchmark "
+                        "record. Give another file with --results, or remove that line."
+                    ) from error
+                # Rewritten without the cut-off line: an append would otherwise glue onto it.
+                self.path.write_text(text[: -len(line)], encoding="utf-8")
+            else:
+                if number == len(text.splitlines()) and not text.endswith("\n"):
+                    self.path.write_text(text + "\n", encoding="utf-8")
+
+    @staticmethod
+    def _key(record):
+        return tuple(record[name] for name in KEY)
+
+    def __contains__(self, run):
+        return self._key(run) in self.records
+
+    def append(self, record):
+        """Keep a record; it is on disk when this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+        self.records[self._key(record)] = record
+
+    def select(self, runs):
+        """The records of the given runs that exist, in the order of the runs."""
+        return [self.records[self._key(run)] for run in runs if run in self]
+
+
+def _pair_means(records, field):
+    """{(set, method): {pair: mean over seeds}}."""
+    values = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        values[record["set"], record["method"]][record["pair"]].append(record[field])
+    return {
+        key: {pair: float(np.mean(seeds)) for pair, seeds in pairs.items()}
+        for key, pairs in values.items()
+    }
+
+
+def paired_difference(values, reference):
+    """Mean difference to a reference over the pairs both have, and its standard error.
+
+    The pair is the unit: seeds are averaged first, because runs on one pair share its rows. The
+    standard error is the standard deviation of the differences (n - 1) over sqrt(n); NaN with
+    fewer than two pairs.
+
+    Parameters
+    ----------
+    values, reference : dict
+        Accuracy by pair.
+
+    Returns
+    -------
+    difference, standard_error : float
+
+    Examples
+    --------
+    >>> from adaptlearn.benchmark._results import paired_difference
+    >>> d, se = paired_difference({"a": 0.5, "b": 0.75}, {"a": 0.25, "b": 0.25})
+    >>> d, round(se, 3)
+    (0.375, 0.125)
+    """
+    common = [pair for pair in values if pair in reference]
+    differences = np.array([values[pair] - reference[pair] for pair in common])
+    if len(differences) == 0:
+        return math.nan, math.nan
+    if len(differences) == 1:
+        return float(differences[0]), math.nan
+    error = differences.std(ddof=1) / math.sqrt(len(differences))
+    return float(differences.mean()), float(error)
+
+
+def summarise(records, reference="logistic"):
+    """One row for every set and method that has a result.
+
+    Returns
+    -------
+    rows : list of dict
+        ``set``, ``method``, ``accuracy``, ``balanced_accuracy``, ``difference``,
+        ``standard_error``, ``seconds``, ``pairs``, ``runs``; in the order of first appearance.
+    """
+    accuracy = _pair_means(records, "accuracy")
+    balanced = _pair_means(records, "balanced_accuracy")
+    seconds = _pair_means(records, "seconds")
+    counts = defaultdict(int)
+    for record in records:
+        counts[record["set"], record["method"]] += 1
+    rows = []
+    for (name, method), pairs in accuracy.items():
+        base = accuracy.get((name, reference), {})
+        difference, error = paired_difference(pairs, base)
+        rows.append(
+            {
+                "set": name,
+                "method": method,
+                "accuracy": float(np.mean(list(pairs.values()))),
+                "balanced_accuracy": float(np.mean(list(balanced[name, method].values()))),
+                "difference": difference,
+                "standard_error": error,
+                "seconds": float(np.mean(list(seconds[name, method].values()))),
+                "pairs": len(pairs),
+                "runs": counts[name, method],
+            }
+        )
+    return rows
+
+
+def _number(value, form):
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def _grid(header, lines):
+    table = [header, *lines]
+    widths = [max(len(line[column]) for line in table) for column in range(len(header))]
+
+    def text(line):
+        cells = [line[0].ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True)]
+        return "  ".join(cells).rstrip()
+
+    return "\n".join([text(header), "-" * len(text(header)), *map(text, lines)])
+
+
+def format_tables(records, sets, methods, n_pairs, reference="logistic"):
+    """The tables as text: one a set, then methods x sets.
+
+    Parameters
+    ----------
+    records : list of dict
+    sets, methods : list of str
+        What to show, in this order.
+    n_pairs : dict
+        Planned pairs by set; a mean over fewer is marked with an asterisk.
+    reference : str, default="logistic"
+        The method that differences are taken to.
+
+    Returns
+    -------
+    text : str
+    """
+    cells = {(row["set"], row["method"]): row for row in summarise(records, reference)}
+    parts = []
+    for name in sets:
+        rows = [cells[name, method] for method in methods if (name, method) in cells]
+        if not rows:
+            continue
+        title = f"{name}: mean over {n_pairs[name]} pair{'s' * (n_pairs[name] != 1)}"
+        header = ["method", "accuracy", "balanced", f"vs {reference}", "s.e.", "seconds", "runs"]
+        lines = [
+            [
+                row["method"] + "*" * (row["pairs"] < n_pairs[name]),
+                _number(row["accuracy"], ".3f"),
+                _number(row["balanced_accuracy"], ".3f"),
+                "-" if row["method"] == reference else _number(row["difference"], "+.3f"),
+                "-" if row["method"] == reference else _number(row["standard_error"], ".3f"),
+                _number(row["seconds"], ".2f"),
+                str(row["runs"]),
+            ]
+            for row in rows
+        ]
+        parts.append(title + "\n" + _grid(header, lines))
+    shown = [name for name in sets if any((name, method) in cells for method in methods)]
+    lines = []
+    for method in methods:
+        if not any((name, method) in cells for name in shown):
+            continue
+        line = [method]
+        for name in shown:
+            row = cells.get((name, method))
+            mark = "*" * (row is not None and row["pairs"] < n_pairs[name])
+            line.append("-" if row is None else _number(row["accuracy"], ".3f") + mark)
+        lines.append(line)
+    if lines:
+        parts.append("accuracy on the target\n" + _grid(["method", *shown], lines))
+    if any(row["pairs"] < n_pairs[row["set"]] for row in cells.values() if row["set"] in n_pairs):
+        parts.append("* some pairs are missing: differences are over the pairs that are there.")
+    return "\n\n".join(parts)
