@@ -12,7 +12,7 @@ _RETURNS = """
     Parameters
     ----------
     data_home : str or path-like, default=None
-        Folder that holds ``{file}``. ``None`` reads the environment variable ``ADAPTLEARN_DATA``.
+        Folder that holds {file}. ``None`` reads the environment variable ``ADAPTLEARN_DATA``.
 
     Returns
     -------
@@ -27,14 +27,17 @@ _RETURNS = """
         If the file is not there; says where it was looked for.
     ValueError
         If the file is damaged or holds pickled objects.
+
 """
 
 
 def _documented(file, X, y, more=""):
+    """Put the sections that all loaders share in front of a loader's references."""
+    shared = _RETURNS.format(file=file, X=X, y=y, more="\n        Also " + more if more else "")
+
     def decorate(function):
-        function.__doc__ += _RETURNS.format(
-            file=file, X=X, y=y, more="\n        Also " + more if more else ""
-        )
+        summary, mark, references = function.__doc__.partition("    References\n")
+        function.__doc__ = summary.rstrip() + "\n" + shared + mark + references
         return function
 
     return decorate
@@ -106,7 +109,9 @@ def domain_pair(data, source, target):
 def load_gas_drift(*, data_home=None):
     """Load the gas sensor array drift data: 6 gases, 8 batches recorded over three years.
 
-    References: Vergara et al., Sensors and Actuators B, 2012.
+    References
+    ----------
+    Vergara et al., Sensors and Actuators B, 2012.
     """
     raw = read_archive("gas_drift_8batches.npz", data_home)
     return _bunch(
@@ -125,7 +130,9 @@ def load_gas_drift(*, data_home=None):
 def load_office_caltech_surf(*, data_home=None):
     """Load Office-Caltech10: bags of SURF visual words of 10 objects in four domains.
 
-    References: Gong et al., CVPR 2012; Saenko et al., ECCV 2010.
+    References
+    ----------
+    Gong et al., CVPR 2012; Saenko et al., ECCV 2010.
     """
     raw = read_archive("office_caltech10_surf.npz", data_home)
     return _bunch(
@@ -142,7 +149,9 @@ def load_office_caltech_surf(*, data_home=None):
 def load_office31_features(*, data_home=None):
     """Load Office-31 as pooled ImageNet MobileNetV2 features: 31 objects in three domains.
 
-    References: Saenko et al., ECCV 2010.
+    References
+    ----------
+    Saenko et al., ECCV 2010.
     """
     raw = read_archive("office31_mnv2_feat.npz", data_home)
     return _bunch(
@@ -164,7 +173,9 @@ def load_office31_features(*, data_home=None):
 def load_amazon_bow(*, data_home=None):
     """Load Amazon reviews as bags of 5000 words: negative or positive, four product groups.
 
-    References: Blitzer et al., ACL 2007; Ganin et al., JMLR 2016.
+    References
+    ----------
+    Blitzer et al., ACL 2007; Ganin et al., JMLR 2016.
     """
     raw = read_archive("amazon_dann_bow5000.npz", data_home)
     X = sparse.csr_matrix(
@@ -193,7 +204,9 @@ def load_amazon_bow(*, data_home=None):
 def load_amazon_reviews(*, data_home=None):
     """Load Amazon reviews as text: negative or positive, four product groups.
 
-    References: Blitzer et al., ACL 2007.
+    References
+    ----------
+    Blitzer et al., ACL 2007.
     """
     raw = read_archive("amazon_raw_text.npz", data_home)
     return _bunch(
@@ -212,7 +225,9 @@ def load_amazon_reviews(*, data_home=None):
 def load_spam(*, data_home=None):
     """Load spam texts: the comments of five YouTube videos and SMS messages.
 
-    References: Alberto et al., ICMLA 2015; Almeida et al., DocEng 2011.
+    References
+    ----------
+    Alberto et al., ICMLA 2015; Almeida et al., DocEng 2011.
     """
     raw = read_archive("spam_youtube_sms.npz", data_home)
     return _bunch(
@@ -247,7 +262,9 @@ def load_digits_domains(*, data_home=None):
 
     MNIST is shrunk from 28 x 28 by area averaging; nothing is cropped.
 
-    References: LeCun et al., 1998; Hull, 1994.
+    References
+    ----------
+    LeCun et al., 1998; Hull, 1994.
     """
     mnist = read_archive("digits_mnist_t10k.npz", data_home)
     usps = read_archive("digits_usps.npz", data_home)
@@ -277,7 +294,9 @@ def load_heart(*, data_home=None):
     Most rows outside Cleveland miss a value; a cholesterol of 0 (all of Switzerland) is a missing
     value and is returned as NaN.
 
-    References: Detrano et al., 1989.
+    References
+    ----------
+    Detrano et al., 1989.
     """
     raw = read_archive("heart4.npz", data_home)
     names = [str(name) for name in raw["features"]]
@@ -306,7 +325,9 @@ def load_heart(*, data_home=None):
 def load_spoken_digits(*, data_home=None):
     """Load the free spoken digit data as log-mel spectrograms: ten digits, six speakers.
 
-    References: Jackson et al., Free Spoken Digit Dataset.
+    References
+    ----------
+    Jackson et al., Free Spoken Digit Dataset.
     """
     raw = read_archive("fsdd_logmel40x50.npz", data_home)
     spectrograms = raw["X"].astype(np.float32) * np.float32(100 / 255) - 80
@@ -326,7 +347,9 @@ def load_spoken_digits(*, data_home=None):
 def load_wine_quality(*, data_home=None):
     """Load wine quality: grades of red and of white wines (ordinal; also a regression task).
 
-    References: Cortez et al., Decision Support Systems, 2009.
+    References
+    ----------
+    Cortez et al., Decision Support Systems, 2009.
     """
     raw = read_archive("wine_red_white.npz", data_home)
     return _bunch(
