@@ -51,10 +51,9 @@ def respond(estimator, method, X, sample_domain):
     """Call `method` with `sample_domain` where it is taken, and without it elsewhere."""
     if not takes_sample_domain(estimator, method):
         return getattr(estimator, method)(X)
-    estimator = _out_of_search(estimator)
-    if isinstance(estimator, Pipeline) and hasattr(estimator.steps[-1][1], "best_estimator_"):
-        # A search hands no argument on to the estimator it found: that one is asked directly.
-        estimator, X = last_step(estimator, X)
+    # Not through the wrappers: a search hands no argument on to the estimator it found, and a
+    # pipeline none to `transform` unless metadata routing is on.
+    estimator, X = last_step(estimator, X)
     return getattr(estimator, method)(X, sample_domain=sample_domain)
 
 
