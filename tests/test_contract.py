@@ -214,7 +214,7 @@ def test_nested_parameters(cls):
     assert twin.alignment.weight == 0.25
     before = repr(estimator)
     for bad in ({"alignment__wieght": 1}, {"max_epoch": 3}, {"alignment__weight__x": 3}):
-        with pytest.raises(ValueError, match="allowed are|no parameters"):
+        with pytest.raises(ValueError, match=r"allowed are|no parameters"):
             estimator.set_params(dropout=0.5, **bad)
         assert repr(estimator) == before, "a bad key must change nothing"
     with pytest.raises(ValueError, match="Did you mean 'weight'"):
@@ -278,14 +278,14 @@ def test_refits_are_bit_equal_and_start_afresh(cls):
 @deep
 def test_global_generators_are_untouched(cls):
     X, y, Xt, _ = toy(cls)
-    np.random.seed(3)
+    np.random.seed(3)  # noqa: NPY002
     torch.manual_seed(3)
-    before = np.random.get_state()[1].copy(), torch.get_rng_state()
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
     for random_state in (0, None):
         estimator = small(cls, random_state=random_state, dropout=0.1, early_stopping=True)
         estimator.fit(X, y, X_target=Xt).partial_fit(*packed_toy(cls)[:2])
         answers(estimator, Xt)
-    np.testing.assert_array_equal(np.random.get_state()[1], before[0])
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
     assert torch.equal(torch.get_rng_state(), before[1])
 
 
@@ -535,7 +535,9 @@ def test_tools_on_packed_data(cls, routing):
         same = {"X": X, "y": y, "cv": folds}
         for more in ({"scoring": scoring}, {}):
             assert np.isfinite(cross_val_score(pipe, **same, **more, **params)).all()
-        assert np.isfinite(cross_validate(pipe, **same, scoring=scoring, **params)["test_score"]).all()
+        assert np.isfinite(
+            cross_validate(pipe, **same, scoring=scoring, **params)["test_score"]
+        ).all()
         assert len(cross_val_predict(pipe, **same, method="predict", **params)) == len(X)
         same |= {"scoring": scoring, **params}
         assert np.isfinite(learning_curve(pipe, **same, train_sizes=[0.5, 1.0])[2]).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import json
 import os
@@ -11,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialise
 from sklearn.utils.validation import check_is_fitted
 
 from .._components import did_you_mean, registered, resolve
@@ -21,7 +22,7 @@ from ..imbalance.criterion import Criterion
 from ._scaling import DomainScaler
 
 _FORMAT = 1
-_KEY = "adaptlearn"
+_KEY, _SUM = "adaptlearn", "checksum"
 _SLOT_BASES = {"alignment": Alignment, "criterion": Criterion}
 _FITTED = ("n_features_in_", "_y_mean", "_y_scale")
 
@@ -61,23 +62,36 @@ class SaveMixin:
             "input_shape": list(self._input_shape),
             "domains": [list(self._domain_index.sources), list(self._domain_index.targets)],
             "fitted": {k: _encode(getattr(self, k), k) for k in _FITTED if hasattr(self, k)},
-            "epochs_done": self._epochs_done,
-            "seed": self.net_.seed,
+            "epochs_done": int(self._epochs_done),
+            "seed": int(self.net_.seed),
         }
         for name in ("classes_", "feature_names_in_"):
             if hasattr(self, name):
                 values = getattr(self, name)
                 header[name] = {"dtype": values.dtype.str, "values": values.tolist()}
-        metadata = {_KEY: json.dumps(header)}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        text = json.dumps(header)
+        content = serialise(tensors, {_KEY: text, _SUM: _checksum(text, tensors)})
         path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"path={str(path)!r}: there is no folder {str(path.parent)!r}.")
         temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
         try:
-            save_file(tensors, temporary, metadata=metadata)
+            temporary.write_bytes(content)
             os.replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _checksum(text, tensors):
+    """Hex digest of everything in a file, so that a flipped bit is noticed."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(repr((name, tensor.dtype, tuple(tensor.shape))).encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def load(path, components=None):
@@ -130,6 +144,8 @@ def load(path, components=None):
         ) from error
     if _KEY not in metadata:
         raise ValueError(f"{path} is a safetensors file, but not one written by adaptlearn.")
+    if metadata.get(_SUM) != _checksum(metadata[_KEY], tensors):
+        raise ValueError(f"{path} is damaged: its checksum does not fit. Save the model again.")
     try:
         header = json.loads(metadata[_KEY])
         if header["format"] != _FORMAT:
@@ -172,8 +188,10 @@ def _build(header, tensors, components):
         ("network.", estimator._network),
         ("objective.", estimator.net_.criterion_),
     ):
-        state = {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
-        module.load_state_dict(state)
+        names = [name for name in tensors if name.startswith(prefix)]
+        module.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
+    if tensors:
+        raise ValueError(f"tensors {sorted(tensors)} are not known")
     estimator._epochs_done = int(header["epochs_done"])
     estimator.net_.module_.eval()
     return estimator
