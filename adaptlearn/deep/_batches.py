@@ -57,49 +57,53 @@ class BatchIterator:
         return self.n_batches
 
     def _plan(self, members, sampler, generator):
-        """Row numbers of the epoch, chunk borders, and the segments of each chunk."""
+        """Row numbers of the epoch, chunk sizes, and the (slot, length) segments of each chunk."""
         # A side smaller than a batch is not repeated within one.
         n_draws = min(self.n_longest, self.n_batches * len(members))
         order = members[sampler.draw(n_draws, generator).to(members.device)]
         borders = np.linspace(0, n_draws, self.n_batches + 1).round().astype(np.int64)
+        sizes = np.diff(borders).tolist()
         slots = self.data.slots[order]
         unique = torch.unique(slots).tolist()
         if len(unique) == 1:
-            return order, borders, [[(unique[0], b - a)] for a, b in zip(borders, borders[1:])]  # noqa: B905
+            return order, sizes, [[(unique[0], size)] for size in sizes]
         # Rows of one domain stand together within a chunk, so that a domain is a slice.
         n_slots = unique[-1] + 1
-        chunk = torch.from_numpy(np.repeat(np.arange(self.n_batches), np.diff(borders)))
+        chunk = torch.from_numpy(np.repeat(np.arange(self.n_batches), sizes))
         key = chunk.to(slots.device) * n_slots + slots
         place = torch.argsort(key, stable=True)
         counts = torch.bincount(key, minlength=self.n_batches * n_slots).view(-1, n_slots).tolist()
         segments = [[(s, n) for s, n in enumerate(row) if n] for row in counts]
-        return order[place], borders, segments
+        return order[place], sizes, segments
 
     def batches(self, generator):
         """Batches of one epoch."""
         data = self.data
-        order, borders, segments = self._plan(data.labelled, data.sampler, generator)
-        y = data.y[order]
-        task_weight = None if data.task_weight is None else data.task_weight[order]
-        both = len(data.target) > 0
-        if both:
+        index, sizes, segments = self._plan(data.labelled, data.sampler, generator)
+        n_labelled = sizes
+        y = data.y[index].split(sizes)
+        task_weight = [None] * len(sizes)
+        if data.task_weight is not None:
+            task_weight = data.task_weight[index].split(sizes)
+        if len(data.target):
             sampler = InstanceSampler(len(data.target))
-            t_order, t_borders, t_segments = self._plan(data.target, sampler, generator)
-        for k in range(self.n_batches):
-            a, b = int(borders[k]), int(borders[k + 1])
-            index, parts = order[a:b], segments[k]
-            if both:
-                index = torch.cat([index, t_order[int(t_borders[k]) : int(t_borders[k + 1])]])
-                parts = parts + t_segments[k]
+            t_index, t_sizes, t_segments = self._plan(data.target, sampler, generator)
+            sides = zip(index.split(sizes), t_index.split(t_sizes), strict=True)
+            index = torch.cat([part for pair in sides for part in pair])
+            sizes = [a + b for a, b in zip(sizes, t_sizes, strict=True)]
+            segments = [a + b for a, b in zip(segments, t_segments, strict=True)]
+        # Everything but the rows themselves is gathered once an epoch and cut into views.
+        domain, weight = data.slots[index].split(sizes), data.weight[index].split(sizes)
+        for k, rows in enumerate(index.split(sizes)):
             yield Batch(
-                data.rows.take(index),
-                y[a:b],
-                None if task_weight is None else task_weight[a:b],
-                b - a,
-                _places(parts),
-                data.slots[index],
-                index,
-                data.weight[index],
+                data.rows.take(rows),
+                y[k],
+                task_weight[k],
+                n_labelled[k],
+                _places(segments[k]),
+                domain[k],
+                rows,
+                weight[k],
             )
 
 
@@ -107,6 +111,6 @@ def _places(parts):
     """Turn (slot, length) pairs into (slot, start, stop)."""
     out, start = [], 0
     for slot, length in parts:
-        out.append((slot, start, start + int(length)))
-        start += int(length)
+        out.append((slot, start, start + length))
+        start += length
     return out

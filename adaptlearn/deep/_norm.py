@@ -61,18 +61,26 @@ class DomainBatchNorm(nn.Module):
 
     def forward(self, x):
         """Normalise each segment of the batch with the statistics of its domain."""
-        parts = [self._normalise(x[a:b], slot) for slot, a, b in self.context.segments]
-        return parts[0] if len(parts) == 1 else torch.cat(parts)
+        segments = self.context.segments
+        if len(segments) == 1:
+            return self._normalise(x, segments[0][0])
+        # One split, not slices: its backward writes the gradient once.
+        parts = x.split([stop - start for _, start, stop in segments])
+        slots = [slot for slot, _, _ in segments]
+        return torch.cat([self._normalise(p, s) for p, s in zip(parts, slots, strict=True)])
 
     def _normalise(self, x, slot):
         # A single value per column has no variance: such a segment uses what was seen so far.
         training = self.training and x.numel() > x.shape[1]
-        if training:
-            self.rows_seen[slot] += len(x)
         return F.batch_norm(
             x, self.running_mean[slot], self.running_var[slot], self.weight, self.bias,
             training, self.momentum, self.eps,
         )  # fmt: skip
+
+    def count_rows(self, rows_by_slot):
+        """Add the rows of an epoch: counting in every forward pass would cost a kernel each."""
+        for slot, n_rows in rows_by_slot.items():
+            self.rows_seen[slot] += n_rows
 
     @torch.no_grad()
     def pool_statistics(self):

@@ -1,0 +1,261 @@
+"""The loops that are timed: adaptlearn, a hand-written torch loop, bare skorch, and skada.
+
+All train the same network on the same rows with the same batches, losses and optimiser. The
+hand-written loop is what a careful person would write: tensors sliced by one permutation per
+epoch, one forward pass over both sides, a fused optimiser, losses summed without reading them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from skorch import NeuralNetClassifier
+from skorch.callbacks import Callback
+from torch import nn
+
+from ..deep import DomainAdaptationClassifier
+from . import _peers
+
+N_CLASSES = 10
+RATE, DECAY, SEED = 0.01, 1e-3, 0
+
+
+class Net(NamedTuple):
+    """Sizes of a network: columns, hidden layers, bottleneck."""
+
+    n_features: int
+    hidden: tuple
+    bottleneck: int
+
+
+class Task(NamedTuple):
+    """What is trained: a network, an alignment ("none", "mcc", "coral") and the rows."""
+
+    net: Net
+    alignment: str
+    X: np.ndarray
+    y: np.ndarray
+    X_target: np.ndarray | None
+    batch_size: int
+
+
+def make_task(net, alignment, n_rows, batch_size):
+    """Rows of noise with labels that can be learnt; as many target rows as source rows."""
+    rng = np.random.default_rng(SEED)
+    X = rng.normal(size=(n_rows, net.n_features)).astype(np.float32)
+    y = (X[:, :N_CLASSES] + rng.normal(size=(n_rows, N_CLASSES)).astype(np.float32)).argmax(1)
+    X_target = None
+    if alignment != "none":
+        X_target = 2 * rng.normal(size=(n_rows, net.n_features)).astype(np.float32) + 1
+    return Task(net, alignment, X, y, X_target, batch_size)
+
+
+# --- adaptlearn -----------------------------------------------------------------------------
+
+
+class EpochEnds(Callback):
+    """Clock of the end of each epoch; the time between two is all that an epoch costs."""
+
+    def on_train_begin(self, net, **kwargs):
+        """Start."""
+        self.ends_ = []
+
+    def on_epoch_end(self, net, **kwargs):
+        """Note the time."""
+        self.ends_.append(time.perf_counter())
+
+
+def fit_ours(task, n_epochs):
+    """Fitted classifier and the seconds of its epochs after the first."""
+    source_only = task.alignment == "none"
+    clf = DomainAdaptationClassifier(
+        hidden_layer_sizes=task.net.hidden,
+        bottleneck=task.net.bottleneck,
+        alignment=None if source_only else task.alignment,
+        normalize="source" if source_only else "domain",
+        batch_size=task.batch_size,
+        max_epochs=n_epochs,
+        learning_rate=RATE,
+        weight_decay=DECAY,
+        device="cpu",
+        callbacks=[EpochEnds()],
+        random_state=SEED,
+    )
+    clf.fit(task.X, task.y, X_target=task.X_target)
+    ((_, clock),) = clf.net_.callbacks_
+    return clf, np.diff(clock.ends_)
+
+
+# --- by hand --------------------------------------------------------------------------------
+
+
+class HandNet(nn.Module):
+    """Multi-layer perceptron with ReLU; `by_domain`: batch norm with statistics per side."""
+
+    def __init__(self, net, by_domain):
+        super().__init__()
+        widths = [net.n_features, *net.hidden, net.bottleneck]
+        self.layers = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
+        self.source_norms = nn.ModuleList(map(nn.BatchNorm1d, widths[1:] if by_domain else []))
+        self.target_norms = nn.ModuleList(map(nn.BatchNorm1d, widths[1:] if by_domain else []))
+        for ours, theirs in zip(self.source_norms, self.target_norms, strict=True):
+            theirs.weight, theirs.bias = ours.weight, ours.bias
+        self.head = nn.Linear(net.bottleneck, N_CLASSES)
+
+    def forward(self, x, n_source):
+        """Features and logits; the first `n_source` rows are source rows."""
+        for k, layer in enumerate(self.layers):
+            x = layer(x)
+            if self.source_norms:
+                source, target = x[:n_source], x[n_source:]
+                parts = [(self.source_norms, source), (self.target_norms, target)]
+                parts = [norms[k](side) for norms, side in parts if len(side)]
+                x = torch.cat(parts) if len(parts) > 1 else parts[0]
+            x = F.relu(x)
+        return x, self.head(x)
+
+
+def _hand_mcc(features, logits, n):
+    p = (logits[n:] / 2.5).softmax(1)
+    with torch.no_grad():
+        w = 1 + torch.exp(-torch.special.entr(p).sum(1))
+        w = w / w.sum()
+    confusion = (p * w[:, None]).T @ p
+    confusion = confusion / confusion.sum(1, keepdim=True)
+    return (confusion.sum() - confusion.trace()) / N_CLASSES
+
+
+def _hand_coral(features, logits, n):
+    gap = torch.cov(features[:n].T) - torch.cov(features[n:].T)
+    return 100 * gap.square().sum() / (4 * features.shape[1] ** 2)
+
+
+_HAND_LOSSES = {"mcc": _hand_mcc, "coral": _hand_coral}
+
+
+def _hand_rows(X):
+    x = torch.from_numpy(X)
+    mean, std = x.mean(0), x.std(0, correction=0)
+    return (x - mean) / std, mean, std
+
+
+def fit_hand(task, n_epochs):
+    """Fitted network with the statistics of its inputs, and the seconds of all but one epoch."""
+    torch.manual_seed(SEED)
+    alignment = _HAND_LOSSES.get(task.alignment)
+    net = HandNet(task.net, by_domain=alignment is not None)
+    optimizer = torch.optim.SGD(
+        net.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=DECAY, fused=True
+    )
+    X, mean, std = _hand_rows(task.X)
+    if alignment is not None:
+        X_target, mean, std = _hand_rows(task.X_target)
+    y, batch_size = torch.from_numpy(task.y), task.batch_size
+    n_batches = -(-len(X) // batch_size)
+    ends, step, history = [], 0, []
+    net.train()
+    for _ in range(n_epochs):
+        order, total = torch.randperm(len(X)), torch.zeros(())
+        if alignment is not None:
+            target_order = torch.randperm(len(X_target))
+        for start in range(0, len(X), batch_size):
+            rows = order[start : start + batch_size]
+            progress = (step + 0.5) / (n_epochs * n_batches)
+            for group in optimizer.param_groups:
+                group["lr"] = RATE * (1 + 10 * progress) ** -0.75
+            x, n = X[rows], len(rows)
+            if alignment is not None:
+                x = torch.cat([x, X_target[target_order[start : start + batch_size]]])
+            optimizer.zero_grad()
+            features, logits = net(x, n)
+            loss = F.cross_entropy(logits[:n], y[rows])
+            if alignment is not None:
+                loss = loss + alignment(features, logits, n)
+            loss.backward()
+            optimizer.step()
+            total += loss.detach()
+            step += 1
+        history.append(float(total) / n_batches)
+        ends.append(time.perf_counter())
+    net.eval()
+    return (net, mean, std), np.diff(ends)
+
+
+def predict_hand(fitted, X, by_domain):
+    """Class of each row: standardise, forward pass and argmax over slices of 8192 rows."""
+    net, mean, std = fitted
+    out = []
+    with torch.inference_mode():
+        for x in torch.from_numpy(X).split(8192):
+            n_source = 0 if by_domain else len(x)
+            out.append(net((x - mean) / std, n_source)[1].argmax(1))
+        return torch.cat(out).numpy()
+
+
+# --- peers ----------------------------------------------------------------------------------
+
+
+class _Logits(HandNet):
+    def forward(self, X, sample_weight=None):
+        return super().forward(X, len(X))[1]
+
+
+_OPTIMIZER = {
+    "optimizer": torch.optim.SGD,
+    "lr": RATE,
+    "optimizer__momentum": 0.9,
+    "optimizer__nesterov": True,
+    "optimizer__weight_decay": DECAY,
+    "optimizer__fused": True,
+}
+
+
+def fit_skorch(task, n_epochs):
+    """Bare skorch with its row-wise DataLoader; source rows only."""
+    torch.manual_seed(SEED)
+    net = NeuralNetClassifier(
+        _Logits(task.net, by_domain=False), criterion=nn.CrossEntropyLoss, train_split=None,
+        batch_size=task.batch_size, max_epochs=n_epochs, iterator_train__shuffle=True, verbose=0,
+        callbacks__print_log=None, callbacks=[EpochEnds()], **_OPTIMIZER,
+    )  # fmt: skip
+    net.fit(task.X, task.y)
+    return net, np.diff(dict(net.callbacks_)["EpochEnds"].ends_)
+
+
+SKADA_METHODS = {"mcc": "MCC", "coral": "DeepCoral"}
+
+
+def fit_skada(task, n_epochs):
+    """Method of the same name in skada (it has no batch norm per domain: one over both)."""
+    with _peers.contained(), torch.random.fork_rng(devices=[]):
+        from skada import deep
+
+        torch.manual_seed(SEED)
+        n = len(task.X)
+        net = getattr(deep, SKADA_METHODS[task.alignment])(
+            _Logits(task.net, by_domain=False), f"layers.{len(task.net.hidden)}",
+            batch_size=task.batch_size, max_epochs=n_epochs, train_split=None, verbose=0,
+            callbacks__print_log=None, callbacks=[EpochEnds()], **_OPTIMIZER,
+        )  # fmt: skip
+        net.fit(
+            np.concatenate([task.X, task.X_target]),
+            np.concatenate([task.y, np.full(n, -1)]),
+            sample_domain=np.repeat([1, -2], n),
+        )
+    return net, np.diff(dict(net.callbacks_)["EpochEnds"].ends_)
+
+
+@contextlib.contextmanager
+def torch_threads(n_threads):
+    """Use `n_threads` inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(n_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
