@@ -18,6 +18,8 @@ from ._rows import chunks
 # Parameters that do not change what a fit ends with.
 _IRRELEVANT = ("verbose", "checkpoint", "callbacks", "device", "random_state", "compile")
 
+_KEYS = {"seed", "epoch", "network", "objective", "optimizer", "history", "stopping"}
+
 
 def fingerprint(estimator, seed, epochs, parts, fit_rows, start=None):
     """Hex digest of everything that decides a fit: class, parameters, seed, data, first weights.
@@ -95,12 +97,19 @@ class Checkpoint:
         if not self.path.exists():
             return None
         try:
-            return torch.load(self.path, map_location="cpu", weights_only=True)
-        except Exception as error:
-            raise ValueError(
-                f"checkpoint {self.path} cannot be read ({error}). Delete it to train from the "
-                "start."
-            ) from error
+            state = torch.load(self.path, map_location="cpu", weights_only=True)
+            complete = _KEYS <= state.keys()
+        except Exception as error:  # torch's own text advises to load it unsafely
+            raise ValueError(self._complaint()) from error
+        if not complete:
+            raise ValueError(self._complaint())
+        return state
+
+    def _complaint(self):
+        return (
+            f"checkpoint {self.path} cannot be read: it is damaged, or not written by this "
+            "package. Delete it to train from the start."
+        )
 
     def save(self, state):
         """Write beside the file and move into place: a reader sees the old or the new state."""
