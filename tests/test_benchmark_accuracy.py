@@ -331,6 +331,16 @@ def test_our_method_and_logistic_run_end_to_end(data_home, tmp_path, capsys):
     assert capsys.readouterr().out == out
 
 
+def test_tables_show_results_of_methods_that_cannot_run_here(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_peers, "skada_available", lambda: False)
+    path = tmp_path / "r.jsonl"
+    store = ResultStore(path)
+    for run in accuracy.plan_runs(["gas"], ["logistic", "skada_mcc"], seeds=1):
+        store.append({**run, "accuracy": 0.5, "balanced_accuracy": 0.5, "seconds": 1.0})
+    assert benchmark.main(["accuracy", "--tables", "--results", str(path)]) == 0
+    assert "skada_mcc" in capsys.readouterr().out
+
+
 def test_import_reads_no_torch_and_changes_no_setting():
     code = (
         "import sys, sklearn, adaptlearn.benchmark.accuracy\n"

@@ -157,41 +157,38 @@ def execute(runs, store, *, data_home=None, n_jobs=2, stream=None):
     return failed
 
 
-def _choose(args):
-    """Sets whose files are there and methods that can run, and why others are left out."""
-    notes = []
-    sets = []
-    for name in args.sets or _protocol.SETS:
-        problem = _protocol.available(name, args.data_home)
-        if problem is None:
-            sets.append(name)
-        else:
-            notes.append(f"set {name} is left out: {problem}")
-    methods = list(args.methods or METHODS)
+def _runnable(sets, methods, data_home):
+    """Sets whose files are there, methods that can run, and why the others cannot."""
+    problems = {name: _protocol.available(name, data_home) for name in sets}
+    notes = [f"set {name} is not run: {text}" for name, text in problems.items() if text]
+    can_run = list(methods)
     if not _peers.skada_available() and any(name in _peers.NAMES for name in methods):
-        methods = [name for name in methods if name not in _peers.NAMES]
-        notes.append("skada's methods are left out: pip install 'adaptlearn[peers]' adds them.")
-    return sets, methods, notes
+        can_run = [name for name in methods if name not in _peers.NAMES]
+        notes.append("skada's methods are not run: pip install 'adaptlearn[peers]' adds them.")
+    return [name for name in sets if not problems[name]], can_run, notes
 
 
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
-    sets, methods, notes = _choose(args)
-    for note in notes:
-        print(note, file=sys.stderr)
-    if not sets or not methods:
-        print("Nothing to run.", file=sys.stderr)
-        return 2
-    runs = plan_runs(sets, methods, 1 if args.quick else args.seeds, args.quick)
+    sets, methods = args.sets or list(_protocol.SETS), args.methods or list(METHODS)
     try:
         store = ResultStore(args.results)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
+    # Tables show every result there is, also of a method that cannot run here and now.
+    runs = plan_runs(sets, methods, 1 if args.quick else args.seeds, args.quick)
     code = 0
     if not args.tables:
+        sets_here, methods_here, notes = _runnable(sets, methods, args.data_home)
+        for note in notes:
+            print(note, file=sys.stderr)
+        todo = [run for run in runs if run["set"] in sets_here and run["method"] in methods_here]
+        if not todo:
+            print("Nothing to run.", file=sys.stderr)
+            return 2
         try:
-            failed = execute(runs, store, data_home=args.data_home, n_jobs=args.n_jobs)
+            failed = execute(todo, store, data_home=args.data_home, n_jobs=args.n_jobs)
             code = int(failed > 0)
         except KeyboardInterrupt:
             print("interrupted: the same command goes on from here.", file=sys.stderr)
