@@ -43,7 +43,11 @@ class ImportanceWeightedScorer(DomainScorer):
     target. The guard finds models that stop predicting some classes there. Where classes of the
     source are known to be absent from the target, lower it.
 
-    Measured on MEASURED_I
+    Ten candidates (five alignments with source and with domain normalisation) on 21 pairs of gas
+    drift, MNIST/USPS and Office-Caltech SURF: the choice loses 3.4 points of target accuracy on the
+    mean of the three sets against choosing with target labels (4.5 with ``space="input"``, 6.4
+    without the guard, whose default was chosen there). Plain accuracy on the source loses 5.5, a
+    candidate drawn at random 11.5, and never adapting 22.6 points.
 
     A label unseen in ``fit`` counts as wrong, with a warning.
 
