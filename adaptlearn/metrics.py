@@ -54,7 +54,9 @@ def _target_probability(sides, regularization, cv, max_samples, random_state):
         LogisticRegression(C=regularization, class_weight="balanced", max_iter=200),
     )
     folds = StratifiedKFold(min(cv, *np.bincount(side_of)), shuffle=True, random_state=rng)
-    proba = cross_val_predict(classifier, X, side_of, cv=folds, method="predict_proba")[:, 1]
+    # params: scikit-learn 1.6 with metadata routing fails on the default.
+    shared = {"cv": folds, "method": "predict_proba", "params": {}}
+    proba = cross_val_predict(classifier, X, side_of, **shared)[:, 1]
     out = [proba[side_of == 0], proba[side_of == 1]]
     for k, (side, rows) in enumerate(zip(sides, kept, strict=True)):
         if side.shape[0] > len(out[k]):  # rows left out of the classifier are held out anyway
@@ -192,7 +194,7 @@ def mmd(X_source, X_target, *, bandwidth=1.0, block_size=1024):
     Returns
     -------
     value : float
-        Near 0 (also below it) when the sides have one distribution.
+        Near 0, also below it, when the sides have one distribution.
 
     References
     ----------
@@ -253,8 +255,7 @@ def importance_weighted_score(y_true, y_pred, weights, *, metric="accuracy", cla
     >>> importance_weighted_score([0, 0, 1], [0, 1, 1], [1.0, 3.0, 4.0])
     0.625
     """
-    y_true, weights = np.asarray(y_true), np.asarray(weights, dtype=np.float64)
-    y_pred = np.asarray(y_pred)
+    y_true, y_pred, weights = (np.asarray(a) for a in (y_true, y_pred, weights))
     check_consistent_length(y_true, y_pred, weights)
     if (weights < 0).any() or not weights.sum() > 0:
         raise ValueError("weights must not be negative and must have a positive sum.")
@@ -296,8 +297,7 @@ def prediction_entropy(proba, *, sample_weight=None):
 
     .. math:: -\frac{1}{n} \sum_i \sum_k p_{ik} \log p_{ik}
 
-    Low entropy on the target means confident predictions. On its own it rewards a collapsed
-    model that predicts one class with certainty: see `guarded_entropy`.
+    On its own it rewards a collapsed model, sure of one class: see `guarded_entropy`.
 
     Parameters
     ----------

@@ -14,6 +14,7 @@ from sklearn.metrics import balanced_accuracy_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import parametrize_with_checks
 from two_sides import PerSide, make_sides
 
 from adaptlearn import DomainAdaptationClassifier, DomainAdaptationRegressor, pack
@@ -151,6 +152,11 @@ def test_tags_and_methods_are_those_of_the_estimator(sides):
     assert not hasattr(WithTarget(Ridge(), Xt), "predict_proba")
     assert not hasattr(WithTarget(LogisticRegression(), Xt), "transform")
     assert not hasattr(WithTarget(deep(), Xt), "n_features_in_")
+
+
+@parametrize_with_checks([WithTarget(LogisticRegression()), WithTarget(Ridge())])
+def test_it_is_an_estimator(estimator, check):
+    check(estimator)
 
 
 def test_regression_through_with_target():

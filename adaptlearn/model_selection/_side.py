@@ -35,7 +35,8 @@ class SideOfRows:
         n_folds = min(3, *np.bincount(is_target, minlength=2))
         self.classifier_ = None
         if n_folds >= 2:
-            held_out = cross_val_predict(classifier, X, is_target, cv=n_folds)
+            # params: scikit-learn 1.6 with metadata routing fails on the default.
+            held_out = cross_val_predict(classifier, X, is_target, cv=n_folds, params={})
             found = [np.mean(held_out[is_target == side] == side) for side in (False, True)]
             if np.mean(found) > self.CHANCE:
                 self.classifier_ = classifier.fit(X, is_target)

@@ -302,11 +302,14 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
     def __sklearn_clone__(self):
         copy = type(self)(clone(self.estimator), self.X_target, self.predict_as)
         if hasattr(self, "_metadata_request"):
-            copy._metadata_request = self._metadata_request.__sklearn_clone__()
+            copy._metadata_request = clone(self._metadata_request, safe=False)
         return copy
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "estimator_")
 
     def __sklearn_tags__(self):
-        return get_tags(self.estimator)
+        tags = get_tags(self.estimator)
+        tags.target_tags.required = True
+        tags.target_tags.multi_output = False  # a mask is one value
+        return tags
