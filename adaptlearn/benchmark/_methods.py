@@ -27,14 +27,15 @@ OURS = {
 }
 """Name -> what differs from ``DomainAdaptationClassifier()``."""
 
-LOGISTIC = {"max_iter": 300, "tol": 1e-3}
+LOGISTIC = {"max_iter": 1000}
+LOGISTIC_CONFIG = {**LOGISTIC, "folds": 5, "shuffle": False}
 
 
 def fit_logistic(X, y, C_grid):
     """Logistic regression on source rows, C by 5-fold stratified cross-validation."""
     if len(C_grid) == 1:
         return LogisticRegression(C=C_grid[0], **LOGISTIC).fit(X, y)
-    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    folds = StratifiedKFold(5)
     return GridSearchCV(LogisticRegression(**LOGISTIC), {"C": list(C_grid)}, cv=folds).fit(X, y)
 
 
@@ -81,11 +82,11 @@ def _ours_config(parameters):
 
 
 def _all_methods():
-    logistic = Method("logistic", _logistic, lambda: {**LOGISTIC, "folds": 5}, deterministic=True)
+    logistic = Method("logistic", _logistic, lambda: LOGISTIC_CONFIG, deterministic=True)
     ours = [Method(name, _ours(p), _ours_config(p), False) for name, p in OURS.items()]
     peers = [
         Method(name, predict, config, deterministic)
-        for name, predict, config, deterministic in _peers.methods(fit_logistic)
+        for name, predict, config, deterministic in _peers.methods(fit_logistic, LOGISTIC_CONFIG)
     ]
     return {method.name: method for method in [logistic, *ours, *peers]}
 

@@ -192,13 +192,15 @@ def _fit_coral(task, fit_logistic):
     return model.predict(moved[~is_source])
 
 
-def methods(fit_logistic):
+def methods(fit_logistic, logistic_config):
     """List (name, predict, config, deterministic) of skada's methods.
 
     Parameters
     ----------
     fit_logistic : callable
         ``fit_logistic(X, y, C_grid)`` returns a fitted classifier, for CORAL + LR.
+    logistic_config : dict
+        What identifies its configuration.
     """
 
     def deep(factory, options):
@@ -217,5 +219,10 @@ def methods(fit_logistic):
 
     return [
         *listed,
-        ("skada_coral_lr", coral, lambda: ["CORALAdapter", "LR", CORAL_COMPONENTS], True),
+        (
+            "skada_coral_lr",
+            coral,
+            lambda: ["CORALAdapter", CORAL_COMPONENTS, logistic_config],
+            True,
+        ),
     ]
