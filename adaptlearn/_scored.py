@@ -56,7 +56,8 @@ def read_scored(y, sample_domain=None, classes=None, sample_weight=None):
         )
     y = read_labels(to_array(y)[rows])[0]
     if classes is not None and len(classes):
-        unseen = np.setdiff1d(y.astype(str), np.asarray(classes).astype(str)).tolist()
+        known = set(np.asarray(classes).tolist())  # 1.0 and True are in {1}, "1" is not
+        unseen = [label for label in np.unique(y).tolist() if label not in known]
         if unseen:
             warnings.warn(
                 f"y holds labels unseen in fit, {unseen}: they count as wrong.", stacklevel=3

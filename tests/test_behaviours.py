@@ -120,7 +120,11 @@ def test_score_reads_masks():
     assert model.score(Xt, code_t) == np.mean(model.predict(Xt) == code_t)
     with pytest.raises(ValueError, match="no label"):
         model.score(Xt, np.full(40, -1))
-    with pytest.warns(UserWarning, match=r"unseen in fit, \['9'\]|unseen in fit, \[9\]"):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # the same labels in another dtype are not unseen
+        assert model.score(X, code.astype(float), sample_domain="source") == source
+        assert model.score(packed, np.where(y < 0, np.nan, y)) == source
+    with pytest.warns(UserWarning, match=r"unseen in fit, \[9\]"):
         score = model.score(Xt, np.where(code_t == 0, 9, code_t))
     assert score == np.mean((model.predict(Xt) == code_t) & (code_t != 0))
 
