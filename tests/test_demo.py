@@ -29,5 +29,5 @@ def test_score_by_hand():
 
 
 def test_unknown_pair_is_refused():
-    with pytest.raises(SystemExit, match="--pair must be in 0..6"):
+    with pytest.raises(SystemExit, match=r"--pair must be in 0\.\.6"):
         demo.main(["--data", "gas", "--pair", "99"])

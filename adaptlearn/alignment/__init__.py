@@ -4,8 +4,10 @@ from .base import Alignment, Domain, Step, reverse_gradient
 from .cdan import CDAN
 from .coral import CORAL
 from .dann import DANN
+from .entropy import Entropy
 from .mcc import MCC
 from .mmd import JMMD, MMD
+from .spl import SPL
 
 __all__ = [
     "CDAN",
@@ -14,8 +16,10 @@ __all__ = [
     "JMMD",
     "MCC",
     "MMD",
+    "SPL",
     "Alignment",
     "Domain",
+    "Entropy",
     "Step",
     "reverse_gradient",
 ]

@@ -84,6 +84,7 @@ class Alignment(BaseEstimator):
 
     adversarial = False
     needs_classes = False
+    refresh_features = True
     weight = 1.0
 
     _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
@@ -128,8 +129,11 @@ class Alignment(BaseEstimator):
     def update(self, source, target, net):
         """After each optimiser step, without gradient: queues, prototypes."""
 
-    def refresh(self, source, target, net):
-        """Before each epoch, without gradient, on features and logits of all rows."""
+    def refresh(self, source, target, step, net):
+        """Before each epoch, without gradient, on features and logits of all rows.
+
+        ``x`` is None there, and ``features`` too with ``refresh_features = False``.
+        """
 
 
 class _ReverseGradient(torch.autograd.Function):

@@ -49,7 +49,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     began = time.perf_counter()
     title, data = load_data(arguments)
-    X_source, y_source, X_target, y_target = data
+    X_source, _, X_target, _ = data
     print(f"{title}\n{X_source.shape[0]} labelled source rows, {X_target.shape[0]} target rows ")
     print("without labels (their labels are read for this table alone).\n")
     models, rows = run(*data, seed=arguments.seed)

@@ -37,13 +37,18 @@ class Objective(nn.Module):
 
     def forward(self, output, batch, head, progress):
         """Total loss and its parts, a dict of detached tensors."""
-        features, logits = output
-        n = batch.n_labelled
-        values = self.criterion.loss(logits[:n], batch.y, self.criterion_net)
+        logits, n = output[1], batch.n_labelled
+        both = len(logits) > n
+        aligned = both and len(self.alignments) > 0
+        if aligned:
+            source, target = split_sides(output, batch)
+            logits = source.logits
+        elif both:
+            logits = logits[:n]
+        values = self.criterion.loss(logits, batch.y, self.criterion_net)
         total = values.mean() if batch.task_weight is None else (values * batch.task_weight).mean()
         parts = {"task": total.detach()}
-        if self.alignments and len(logits) > n:
-            source, target = split_sides(output, batch)
+        if aligned:
             for alignment, net, name in zip(self.alignments, self.nets, self.names, strict=True):
                 weight = self.alignment_weight * alignment.weight
                 step = Step(head, progress, weight)
@@ -59,28 +64,31 @@ class Objective(nn.Module):
             self._each("update", self.updating, *split_sides(output, batch))
 
     @torch.no_grad()
-    def refresh(self, source, target):
+    def refresh(self, source, target, head, progress):
         """Hand whole-set features to the alignments that ask for them."""
-        self._each("refresh", self.refreshing, source, target)
+        step = Step(head, progress, self.alignment_weight)
+        self._each("refresh", self.refreshing, source, target, step)
 
-    def _each(self, method, wanted, source, target):
+    @property
+    def refresh_features(self):
+        """Whether any ``refresh`` reads features."""
+        members = zip(self.alignments, self.refreshing, strict=True)
+        return any(asks and alignment.refresh_features for alignment, asks in members)
+
+    def _each(self, method, wanted, *arguments):
         for alignment, net, asks in zip(self.alignments, self.nets, wanted, strict=True):
             if asks:
-                getattr(alignment, method)(source, target, _empty_to_none(net))
+                getattr(alignment, method)(*arguments, _empty_to_none(net))
 
 
 def split_sides(output, batch):
     """Source and target `Domain` of a batch and its network output."""
-    features, logits = output
+    # One split, not two slices: its backward writes each gradient once.
     n = batch.n_labelled
-
-    def side(rows, y):
-        return Domain(
-            batch.x[rows], y, features[rows], logits[rows],
-            batch.domain[rows], batch.index[rows], batch.weight[rows],
-        )  # fmt: skip
-
-    return side(slice(None, n), batch.y), side(slice(n, None), None)
+    sizes = [n, len(batch.index) - n]
+    columns = (batch.x, *output, batch.domain, batch.index, batch.weight)
+    (xs, xt), (fs, ft), (zs, zt), (ds, dt), (rs, rt), (ws, wt) = (c.split(sizes) for c in columns)
+    return Domain(xs, batch.y, fs, zs, ds, rs, ws), Domain(xt, None, ft, zt, dt, rt, wt)
 
 
 def _module_or_empty(module):

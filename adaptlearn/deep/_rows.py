@@ -27,6 +27,18 @@ def dense(X, rows):
     return block.toarray() if sp.issparse(block) else block
 
 
+def rows_of(parts, rows):
+    """Dense block of some rows (an index array) of blocks that stand one after the other."""
+    if len(parts) == 1:
+        return dense(parts[0], rows)
+    starts = np.cumsum([0] + [part.shape[0] for part in parts])
+    out = np.empty((len(rows), *parts[0].shape[1:]), np.result_type(*(p.dtype for p in parts)))
+    owner = np.searchsorted(starts, rows, side="right") - 1
+    for k, part in enumerate(parts):
+        out[owner == k] = dense(part, rows[owner == k] - starts[k])
+    return out
+
+
 def chunks(X):
     """Slices of consecutive rows of about 16 MiB in float64."""
     step = max(1, _CHUNK_BYTES // (8 * max(1, int(np.prod(X.shape[1:])))))
@@ -99,13 +111,7 @@ class Rows:
         if self.tensor is not None:
             return self.tensor.index_select(0, index)
         index = index.cpu().numpy()
-        if len(self.parts) == 1:
-            block = dense(self.parts[0], index)
-        else:
-            block = np.empty((len(index), *self.parts[0].shape[1:]), np.float64)
-            owner = np.searchsorted(self.starts, index, side="right") - 1
-            for k, part in enumerate(self.parts):
-                block[owner == k] = dense(part, index[owner == k] - self.starts[k])
+        block = rows_of(self.parts, index)
         return to_tensor(block, self.slots[index], self.scaler, self.dtype).to(self.device)
 
 

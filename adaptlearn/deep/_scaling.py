@@ -4,7 +4,47 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._rows import chunks, dense
+from ..imbalance.target_prior import estimate_target_prior
+from ._rows import chunks, dense, rows_of
+
+# Rows of each side, and cells of each block, that the target's class proportions are found from.
+_PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
+_FEW_ROWS = 20
+_FLOOR = 0.1
+
+
+def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
+    """Weight of each source row under which the source has the target's class proportions.
+
+    A target standardised by its own statistics matches a source standardised by statistics of the
+    same class proportions; with the source's own, a change of proportions would pass for a shift
+    of the inputs. Target rows have weight 1, and so have all rows when there are too few to tell.
+
+    Returns
+    -------
+    ndarray of shape (n_rows,)
+    """
+    source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
+    target = np.flatnonzero(fit_rows.domain < 0)
+    weight = np.ones(len(codes))
+    limit = min(_PRIOR_ROWS, _PRIOR_CELLS // parts[0].shape[1])
+    if min(len(source), len(target), limit) < _FEW_ROWS:
+        return weight
+    rng = np.random.default_rng(seed)
+    some_s, some_t = (np.sort(rng.permutation(side)[:n]) for side, n in ((source, limit), (target, limit // 2)))
+    prior = estimate_target_prior(
+        rows_of(parts, some_s), codes[some_s], rows_of(parts, some_t), n_classes, clip=clip
+    )
+    for domain in np.unique(fit_rows.domain[source]):
+        members = source[fit_rows.domain[source] == domain]
+        row_weight = None if fit_rows.weight is None else fit_rows.weight[members]
+        counts = np.bincount(codes[members], weights=row_weight, minlength=n_classes)
+        share = counts / counts.sum()
+        ratio = np.divide(prior, share, out=np.zeros(n_classes), where=share > 0)
+        matched = ratio[codes[members]]
+        # A domain that lacks the target's classes altogether keeps its own statistics.
+        weight[members] = matched if matched.any() else 1.0
+    return weight
 
 
 class DomainScaler:
@@ -13,13 +53,15 @@ class DomainScaler:
     Attributes
     ----------
     mean, scale : ndarrays of shape (n_slots, n_columns), float64
+    clip : float or None
+        Standardised values are clipped to [-clip, clip].
     """
 
-    def __init__(self, mean, scale):
-        self.mean, self.scale = mean, scale
+    def __init__(self, mean, scale, clip=None):
+        self.mean, self.scale, self.clip = mean, scale, clip
 
     @classmethod
-    def fit(cls, parts, slots, index, *, by_domain, weight=None):
+    def fit(cls, parts, slots, index, *, by_domain, weight=None, clip=None):
         """Statistics of the rows of `parts`.
 
         Parameters
@@ -30,6 +72,7 @@ class DomainScaler:
         by_domain : bool
             Each domain has its own statistics; otherwise all have those of the pooled sources.
         weight : ndarray of shape (n_rows,), optional
+        clip : float, optional
         """
         n_domains, n_sources = len(index.ids), len(index.sources)
         mass, mean, var = _moments(parts, slots, n_domains, weight)
@@ -39,12 +82,12 @@ class DomainScaler:
         if not by_domain:
             members = [is_source] * index.n_slots
         # A column that is constant in one domain must not blow up there (sensor off, missing = 0).
-        floor = 1e-3 * np.sqrt(_pool(mass, mean, var)[1])
+        floor = _FLOOR * np.sqrt(_pool(mass, mean, var)[1])
         tables = [_pool(mass * m, mean, var) for m in members]
         mean = np.array([m for m, _ in tables])
         scale = np.sqrt([v for _, v in tables])
         scale = np.maximum(scale, floor)
-        return cls(mean, np.where(scale > 0, scale, 1.0))
+        return cls(mean, np.where(scale > 0, scale, 1.0), clip)
 
     def apply(self, block, slots):
         """Standardised block of rows that lie in the given slots."""
@@ -56,7 +99,7 @@ class DomainScaler:
             mean, scale = mean.astype(np.float32), scale.astype(np.float32)
         out = np.subtract(block, mean)
         out /= scale
-        return out
+        return out if self.clip is None else np.clip(out, -self.clip, self.clip, out=out)
 
 
 def _moments(parts, slots, n_domains, weight):

@@ -6,9 +6,14 @@ import contextlib
 import math
 import threading
 import time
+from collections import Counter
 
 import torch
 from skorch import NeuralNet
+from skorch.callbacks import Callback
+
+from ..alignment.base import Domain
+from ._norm import DomainBatchNorm
 
 # torch.random.fork_rng swaps the generator of the whole process: fits in threads take turns.
 _RNG_LOCK = threading.RLock()
@@ -84,10 +89,11 @@ class Trainer(NeuralNet):
         for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
             group["initial_lr"] = rate
         self.n_steps_ = epochs * len(iterator)
+        hooks = "on_batch_begin", "on_batch_end", "on_grad_computed"
+        self.heard_ = {hook: self._is_heard(hook) for hook in hooks}
         self.notify("on_train_begin", X=None, y=None)
         try:
             for epoch in range(start, epochs):
-                self.step_ = epoch * len(iterator)
                 began = time.perf_counter()
                 seed = epoch_seed(self.seed, offset + epoch)
                 with own_randomness(seed, torch.device(self.device)):
@@ -101,52 +107,71 @@ class Trainer(NeuralNet):
         self.notify("on_train_end", X=None, y=None)
         return self
 
+    def _is_heard(self, hook):
+        """Whether a callback defines `hook`; the empty ones of every batch cost too much."""
+        empty = getattr(Callback, hook)
+        return any(
+            getattr(getattr(c, hook), "__func__", None) is not empty for _, c in self.callbacks_
+        )
+
     def train_epoch(self, iterator, seed, epoch):
         """One pass; returns mean losses by name."""
         generator = torch.Generator().manual_seed(seed)
-        self.history.new_epoch()
         self.notify("on_epoch_begin", dataset_train=iterator, dataset_valid=None)
-        self._refresh(iterator)
+        self._refresh(iterator, (epoch * len(iterator) + 0.5) / self.n_steps_)
         self._set_training(True)
-        sums, n_batches = {}, 0
-        for batch in iterator.batches(generator):
-            self.notify("on_batch_begin", batch=batch, training=True)
-            step = self.train_step(batch)
-            for name, value in step["parts"].items():
-                sums[name] = sums[name] + value if name in sums else value
-            self.notify("on_batch_end", batch=batch, training=True, **step)
-            n_batches += 1
+        batch_hooks = self.heard_["on_batch_begin"] or self.heard_["on_batch_end"]
+        losses, rows_by_slot = {}, Counter()
+        for step, batch in enumerate(iterator.batches(generator), epoch * len(iterator)):
+            if batch_hooks:
+                self.notify("on_batch_begin", batch=batch, training=True)
+            loss, y_pred, parts = self.train_step(batch, (step + 0.5) / self.n_steps_)
+            for slot, first, stop in batch.segments:
+                if stop - first > 1:  # a single row has no statistics
+                    rows_by_slot[slot] += stop - first
+            for name, value in parts.items():
+                losses.setdefault(name, []).append(value)
+            if batch_hooks:
+                self.history.record_batch("train_loss", loss.item())
+                self.history.record_batch("train_batch_size", batch.n_labelled)
+                self.notify("on_batch_end", batch=batch, training=True, loss=loss, y_pred=y_pred)
+        for layer in self.module_.modules():
+            if isinstance(layer, DomainBatchNorm):
+                layer.count_rows(rows_by_slot)
         self.module_.pool_statistics()
-        names = {"loss": "train_loss", "task": "task_loss"}
-        record = {names.get(k, f"{k}_loss"): float(v) / n_batches for k, v in sums.items()}
-        record = {"epoch": epoch + 1, **record, "lr": self.optimizer_.param_groups[0]["lr"]}
+        record = {"epoch": epoch + 1}
+        for name, values in losses.items():  # the first time that the device is waited for
+            record[f"{name}_loss"] = float(torch.stack(values).mean())
+        record["lr"] = self.optimizer_.param_groups[0]["lr"]
         self._check_finite_loss(record)
         for name, value in record.items():
             self.history.record(name, value)
         self.notify("on_epoch_end", dataset_train=iterator, dataset_valid=None)
+        self.history[-1]["batches"].clear()  # would grow without bound
         return record
 
-    def train_step(self, batch):
-        """One optimiser step."""
-        progress = (self.step_ + 0.5) / self.n_steps_
+    def train_step(self, batch, progress):
+        """One optimiser step: the loss, the logits and the parts of the loss (detached)."""
         factor = SCHEDULES.get(self.schedule, self.schedule)(progress)
         for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
             group["lr"] = rate * factor
         self.optimizer_.zero_grad(set_to_none=True)
         with self.autocast():
             output = self.module_(batch.x, batch.segments)
-            loss, parts = self.criterion_(output, batch, self.module_.head, progress)
+        if self.precision == "bfloat16":  # the losses are differences of moments: all digits count
+            output = tuple(part.float() for part in output)
+        loss, parts = self.criterion_(output, batch, self.module_.head, progress)
         loss.backward()
-        self.notify(
-            "on_grad_computed",
-            named_parameters=self.get_all_learnable_params(),
-            batch=batch,
-            training=True,
-        )
+        if self.heard_["on_grad_computed"]:
+            self.notify(
+                "on_grad_computed",
+                named_parameters=self.get_all_learnable_params(),
+                batch=batch,
+                training=True,
+            )
         self.optimizer_.step()
         self.criterion_.update(output, batch)
-        self.step_ += 1
-        return {"loss": loss, "y_pred": output[1], "parts": {"loss": loss.detach(), **parts}}
+        return loss, output[1], {"train": loss.detach(), **parts}
 
     def autocast(self):
         """Mixed precision where it was asked for."""
@@ -154,38 +179,36 @@ class Trainer(NeuralNet):
             return contextlib.nullcontext()
         return torch.autocast(torch.device(self.device).type, dtype=torch.bfloat16)
 
-    def _refresh(self, iterator):
-        if not any(self.criterion_.refreshing) or not len(iterator.data.target):
+    def _refresh(self, iterator, progress):
+        """Whole-set features and logits for the alignments that ask for them."""
+        objective, data, sides = self.criterion_, iterator.data, []
+        if not any(objective.refreshing) or not len(data.target):
             return
-        self.criterion_.refresh(*self.whole_set(iterator))
-
-    def whole_set(self, iterator):
-        """Features and logits of all labelled and all target rows, as two `Domain` tuples."""
-        from ..alignment.base import Domain
-
-        data, sides = iterator.data, []
+        keep = objective.refresh_features
         for members, y in ((data.labelled, data.y[data.labelled]), (data.target, None)):
-            slots = data.slots[members]
-            features, logits = self.forward_rows(data.rows.take, members, slots)
-            sides.append(Domain(None, y, features, logits, slots, members, data.weight[members]))
-        return sides
+            slots, weight = data.slots[members], data.weight[members]
+            features, logits = self.forward_rows(data.rows.take, members, slots, features=keep)
+            sides.append(Domain(None, y, features, logits, slots, members, weight))
+        objective.refresh(*sides, self.module_.head, progress)
 
     @torch.no_grad()
-    def forward_rows(self, take, index, slots, chunk=4096):
-        """Features and logits of many rows in evaluation mode, one domain slot at a time."""
+    def forward_rows(self, take, index, slots, features=False, chunk=4096):
+        """Features (None unless wanted) and logits of many rows, in evaluation mode."""
         self._set_training(False)
-        features = logits = None
+        kept = logits = None
         for slot in torch.unique(slots).tolist():
             places = torch.nonzero(slots == slot).squeeze(1)
             for rows in places.split(chunk):
                 x = take(index[rows])
                 with self.autocast():
                     f, z = self.module_(x, [(slot, 0, len(x))])
-                if features is None:
-                    features = f.new_empty((len(index), *f.shape[1:]))
-                    logits = z.new_empty((len(index), *z.shape[1:]))
-                features[rows], logits[rows] = f, z
-        return features, logits
+                if logits is None:
+                    logits = z.new_empty((len(index), z.shape[1]))
+                    kept = f.new_empty((len(index), f.shape[1])) if features else None
+                logits[rows] = z
+                if features:
+                    kept[rows] = f
+        return kept, logits
 
     def _check_finite_loss(self, record):
         bad = [k for k, v in record.items() if k.endswith("loss") and not math.isfinite(v)]

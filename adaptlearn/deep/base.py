@@ -23,11 +23,15 @@ from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
 from ._rows import Rows, check_finite, chunks, dense, to_tensor
-from ._scaling import DomainScaler
+from ._scaling import DomainScaler, target_class_weight
 from ._stopping import EarlyStopping, split_validation
 from ._trainer import Trainer, own_randomness
 
 _DTYPES = [np.float64, np.float32, np.float16, np.uint8, np.int8, np.int16, np.uint16]
+
+_CLIP = 3.0
+# With max_epochs="auto": small data need many passes for as many steps, large data a few.
+_AUTO_STEPS, _AUTO_EPOCHS = 400, (12, 100)
 
 
 class DeepEstimator(
@@ -106,7 +110,7 @@ class DeepEstimator(
         -------
         ndarray of shape (n_rows, n_features_out)
         """
-        return self._forward(X, sample_domain)[0]
+        return self._forward(X, sample_domain, features=True)[0]
 
     @property
     def _n_features_out(self):
@@ -130,6 +134,19 @@ class DeepEstimator(
     # --- fitting --------------------------------------------------------------------------
 
     def _fit(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
+        before = vars(self).copy()
+        given = X, y, sample_domain, X_target, sample_weight
+        try:
+            domain, *training = self._prepare(*given, fresh, epochs)
+        except BaseException:  # a refused fit leaves an earlier one as it was
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        self._train(*training)
+        return domain
+
+    def _prepare(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
+        """All that comes before training; raises for bad input."""
         alignments, criterion = self._check_parameters()
         X, parts = self._check_rows(X, X_target, fresh)
         fit_rows = read_fit(
@@ -140,6 +157,7 @@ class DeepEstimator(
             sample_weight=sample_weight,
             target_labels=self.target_labels,
             regression=self._regression,
+            classes=self._known_classes(fresh),
         )
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
@@ -157,14 +175,20 @@ class DeepEstimator(
             state = checkpoint.load()
             seed = seed if state is None else state["seed"]
         if fresh:
-            self._scaler = self._fit_scaler(parts, slots, fit_rows)
+            self._scaler = self._fit_scaler(parts, slots, fit_rows, codes, seed)
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
                 self._build(parts[0].shape[1:], alignments, criterion, class_counts, seed, device)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
-        self._train(data, stopping, epochs, checkpoint, state, seed)
-        return fit_rows.domain
+        iterator = BatchIterator(data, self.batch_size)
+        if epochs == "auto":
+            epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *_AUTO_EPOCHS))
+        return fit_rows.domain, iterator, stopping, epochs, checkpoint, state, seed
+
+    def _known_classes(self, fresh):
+        """Classes settled before this call, None when it settles them."""
+        return None if fresh else getattr(self, "classes_", None)
 
     def _check_parameters(self):
         """Components of this fit; raises before anything is trained."""
@@ -198,7 +222,7 @@ class DeepEstimator(
             "X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark target "
             "rows with sample_domain < 0. " + MASK_HELP,
             UserWarning,
-            stacklevel=4,
+            stacklevel=5,
         )
 
     def _pick_device(self):
@@ -218,13 +242,18 @@ class DeepEstimator(
     def _dtype(self):
         return torch.float64 if self.precision == "float64" else torch.float32
 
-    def _fit_scaler(self, parts, slots, fit_rows):
+    def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
+        """Input statistics; None when inputs are left as they are."""
         if self.normalize is None or len(parts[0].shape) > 2:
             return None
-        by_domain = self.normalize == "domain"
-        return DomainScaler.fit(
-            parts, slots, self._domain_index, by_domain=by_domain, weight=fit_rows.weight
-        )
+        weight, by_domain = fit_rows.weight, self.normalize == "domain"
+        # Far values carry no class but much gradient; a regression may well depend on them.
+        clip = None if self._regression else _CLIP
+        if by_domain and not self._regression:
+            seen = 1.0 if weight is None else weight
+            weight = seen * target_class_weight(parts, fit_rows, codes, self._n_outputs, clip, seed)
+        index = self._domain_index
+        return DomainScaler.fit(parts, slots, index, by_domain=by_domain, weight=weight, clip=clip)
 
     def _build(self, input_shape, alignments, criterion, class_counts, seed, device):
         index = self._domain_index
@@ -314,8 +343,8 @@ class DeepEstimator(
         )
         return data, stopping
 
-    def _train(self, data, stopping, epochs, checkpoint, state, seed):
-        net = self.net_
+    def _train(self, iterator, stopping, epochs, checkpoint, state, seed):
+        net, data = self.net_, iterator.data
         start = 0
         if state is not None:
             start = state["epoch"]
@@ -325,7 +354,6 @@ class DeepEstimator(
             self.history_ = state["history"]
             if stopping is not None:
                 stopping.load_state_dict(state["stopping"])
-        iterator = BatchIterator(data, self.batch_size)
         snapshot = self._weights() if self._epochs_done or start else None
 
         with ProgressBar(type(self).__name__, epochs, start, self.verbose) as progress:
@@ -377,17 +405,17 @@ class DeepEstimator(
 
     # --- forward --------------------------------------------------------------------------
 
-    def _forward(self, X, sample_domain):
-        """Features and logits of all rows, as arrays."""
+    def _forward(self, X, sample_domain, features=False):
+        """Features (None unless asked for: they may outgrow X) and logits of all rows."""
         check_is_fitted(self)
         X = self._check_X(X, reset=False)
         slots = self._domain_index.read(sample_domain, X.shape[0])
         net = self.net_
         net._set_training(False)
         device = torch.device(net.device)
-        features = logits = None
+        all_features = all_logits = None
         with torch.inference_mode():
-            for slot in np.unique(slots):
+            for slot in np.flatnonzero(np.bincount(slots)):
                 for rows in self._blocks(X, slots == slot):
                     block = dense(X, rows)
                     where = np.full(1, slot)
@@ -395,15 +423,18 @@ class DeepEstimator(
                     n_rows = len(x)
                     # Matrix kernels treat a last few rows differently: with whole multiples of
                     # eight, the answer for a row does not depend on the rows beside it.
-                    x = torch.cat([x, x.new_zeros((-n_rows % 8, *x.shape[1:]))])
+                    if n_rows % 8:
+                        x = torch.cat([x, x.new_zeros((-n_rows % 8, *x.shape[1:]))])
                     with net.autocast():
                         f, z = self._network(x, [(int(slot), 0, len(x))])
-                    f, z = f[:n_rows].float(), z[:n_rows].double()
-                    if features is None:
-                        features = np.empty((X.shape[0], f.shape[1]), np.float32)
-                        logits = np.empty((X.shape[0], z.shape[1]))
-                    features[rows], logits[rows] = f.cpu().numpy(), z.cpu().numpy()
-        return features, logits
+                    if all_logits is None:
+                        all_logits = np.empty((X.shape[0], z.shape[1]))
+                        if features:
+                            all_features = np.empty((X.shape[0], f.shape[1]), np.float32)
+                    all_logits[rows] = z[:n_rows].double().cpu().numpy()
+                    if features:
+                        all_features[rows] = f[:n_rows].float().cpu().numpy()
+        return all_features, all_logits
 
     def _predict_labelled(self, X, y, sample_weight, sample_domain):
         """Labels, predictions and weights of the labelled rows, for ``score``."""
@@ -416,7 +447,7 @@ class DeepEstimator(
 
     def _blocks(self, X, chosen):
         """Slices (or index arrays) of the chosen rows, small enough for one forward pass."""
-        limit = 8192 if self.backbone is None else max(self.batch_size, 256)
+        limit = 2048 if self.backbone is None else max(self.batch_size, 256)
         if chosen.all():
             for rows in chunks(X):
                 for start in range(rows.start, rows.stop, limit):

@@ -28,7 +28,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         (the shape of one row for image-like input). Its output is flattened to (n_rows, ...).
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. Ignored with a backbone.
-    bottleneck : int or None, default=256
+    bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
     alignment : None, str, Alignment, list of these or "auto", default="auto"
@@ -47,18 +47,19 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         Labelled batches: every row equally often, or every class equally often.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
         "sgd" has Nesterov momentum 0.9.
-    learning_rate : float, default=0.01
+    learning_rate : float, default=0.03
         Initial rate, > 0.
     schedule : {"inverse", "cosine", "linear", "constant"} or callable, default="inverse"
         Factor on the rate over the progress p of this fit, from 0 to 1. "inverse" is
         :math:`(1 + 10 p)^{-3/4}`.
     batch_size : int, default=64
         Rows of each side in a step.
-    max_epochs : int, default=30
-        Passes over the longer side; the shorter one is repeated.
+    max_epochs : int or "auto", default="auto"
+        Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
+        steps, at least 12 and at most 100.
     weight_decay : float, default=0.001
         L2 penalty, >= 0.
-    dropout : float, default=0.0
+    dropout : float, default=0.5
         Share of hidden units dropped, in [0, 1).
     class_weight : dict, "balanced" or None, default=None
         Weight of each class in the task loss, as in scikit-learn.
@@ -126,26 +127,26 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     __metadata_request__predict_proba = {"sample_domain": True}
     __metadata_request__decision_function = {"sample_domain": True}
 
-    _auto_alignment = ["mcc"]
+    _auto_alignment = ("spl", "entropy")
 
     def __init__(
         self,
         *,
         backbone=None,
         hidden_layer_sizes=(256,),
-        bottleneck=256,
+        bottleneck=None,
         alignment="auto",
         alignment_weight=1.0,
         normalize="domain",
         criterion="cross_entropy",
         sampling="instance",
         optimizer="sgd",
-        learning_rate=0.01,
+        learning_rate=0.03,
         schedule="inverse",
         batch_size=64,
-        max_epochs=30,
+        max_epochs="auto",
         weight_decay=1e-3,
-        dropout=0.0,
+        dropout=0.5,
         class_weight=None,
         target_labels="ignore",
         early_stopping=False,
@@ -284,9 +285,12 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     def _n_outputs(self):
         return len(self.classes_)
 
+    def _known_classes(self, fresh):
+        return getattr(self, "_given_classes", None) if fresh else self.classes_
+
     def _encode(self, fit_rows, fresh):
         """Class codes, task weights and class counts; sets ``classes_``."""
-        given = getattr(self, "_given_classes", None)
+        given = self._known_classes(fresh)
         seen = unique_labels(fit_rows.y[fit_rows.labelled])
         if fresh:
             self.classes_ = seen if given is None else given

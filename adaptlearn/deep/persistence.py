@@ -63,6 +63,7 @@ class SaveMixin:
             "domains": [list(self._domain_index.sources), list(self._domain_index.targets)],
             "fitted": {k: _encode(getattr(self, k), k) for k in _FITTED if hasattr(self, k)},
             "epochs_done": int(self._epochs_done),
+            "clip": _encode(getattr(self._scaler, "clip", None), "clip"),
             "seed": int(self.net_.seed),
         }
         for name in ("classes_", "feature_names_in_"):
@@ -179,7 +180,9 @@ def _build(header, tensors, components):
     estimator._scaler = None
     if "scaler.mean" in tensors:
         mean, scale = tensors.pop("scaler.mean"), tensors.pop("scaler.scale")
-        estimator._scaler = DomainScaler(mean.numpy(), scale.numpy())
+        estimator._scaler = DomainScaler(
+            mean.numpy(), scale.numpy(), _decode(header["clip"], components)
+        )
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", None)
     shape = tuple(int(n) for n in header["input_shape"])

@@ -24,7 +24,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         (the shape of one row for image-like input). Its output is flattened to (n_rows, ...).
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. Ignored with a backbone.
-    bottleneck : int or None, default=256
+    bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
     alignment : None, str, Alignment, list of these or "auto", default="auto"
@@ -50,8 +50,9 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         :math:`(1 + 10 p)^{-3/4}`.
     batch_size : int, default=64
         Rows of each side in a step.
-    max_epochs : int, default=30
-        Passes over the longer side; the shorter one is repeated.
+    max_epochs : int or "auto", default="auto"
+        Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
+        steps, at least 12 and at most 100.
     weight_decay : float, default=0.001
         L2 penalty, >= 0.
     dropout : float, default=0.0
@@ -118,7 +119,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         *,
         backbone=None,
         hidden_layer_sizes=(256,),
-        bottleneck=256,
+        bottleneck=None,
         alignment="auto",
         alignment_weight=1.0,
         normalize="domain",
@@ -128,7 +129,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         learning_rate=0.01,
         schedule="inverse",
         batch_size=64,
-        max_epochs=30,
+        max_epochs="auto",
         weight_decay=1e-3,
         dropout=0.0,
         target_labels="ignore",

@@ -2,6 +2,7 @@
 
 from .criterion import Criterion, CrossEntropy, Huber, MeanSquaredError
 from .sampling import BalancedSampler, InstanceSampler
+from .target_prior import estimate_target_prior
 
 __all__ = [
     "BalancedSampler",
@@ -10,4 +11,5 @@ __all__ = [
     "Huber",
     "InstanceSampler",
     "MeanSquaredError",
+    "estimate_target_prior",
 ]
