@@ -26,7 +26,13 @@ from adaptlearn import (
 from adaptlearn.deep import persistence
 from adaptlearn.imbalance import CrossEntropy, Huber
 
-SMALL = {"max_epochs": 2, "hidden_layer_sizes": (12,), "bottleneck": 6, "random_state": 0}
+SMALL = {
+    "max_epochs": 2,
+    "hidden_layer_sizes": (12,),
+    "bottleneck": 6,
+    "dropout": 0.0,
+    "random_state": 0,
+}
 
 
 @pytest.fixture(scope="module")
