@@ -22,15 +22,26 @@ from ..deep import DomainAdaptationClassifier
 from . import _peers
 
 N_CLASSES = 10
-RATE, DECAY, SEED = 0.01, 1e-3, 0
+RATE, DECAY, CLIP, SEED = 0.01, 1e-3, 3.0, 0
 
 
 class Net(NamedTuple):
-    """Sizes of a network: columns, hidden layers, bottleneck."""
+    """Columns, widths of the ReLU layers, whether each has batch norm, dropout after each."""
 
     n_features: int
     hidden: tuple
-    bottleneck: int
+    batch_norm: bool
+    dropout: float
+
+    def __str__(self):
+        widths = "-".join(map(str, [self.n_features, *self.hidden, N_CLASSES]))
+        return widths + (" BN" if self.batch_norm else "")
+
+
+NETS = {
+    "mlp": Net(64, (256,), batch_norm=False, dropout=0.5),
+    "larger": Net(256, (512, 512, 256), batch_norm=True, dropout=0.0),
+}
 
 
 class Task(NamedTuple):
@@ -70,12 +81,21 @@ class EpochEnds(Callback):
         self.ends_.append(time.perf_counter())
 
 
+def _backbone(net):
+    layers, widths = [], [net.n_features, *net.hidden]
+    for k, width in enumerate(net.hidden):
+        layers += [nn.Linear(widths[k], width), nn.BatchNorm1d(width), nn.ReLU()]
+    return nn.Sequential(*layers)
+
+
 def fit_ours(task, n_epochs):
     """Fitted classifier and the seconds of its epochs after the first."""
     source_only = task.alignment == "none"
     clf = DomainAdaptationClassifier(
+        backbone=_backbone(task.net) if task.net.batch_norm else None,
         hidden_layer_sizes=task.net.hidden,
-        bottleneck=task.net.bottleneck,
+        bottleneck=None,
+        dropout=task.net.dropout,
         alignment=None if source_only else task.alignment,
         normalize="source" if source_only else "domain",
         batch_size=task.batch_size,
@@ -95,29 +115,38 @@ def fit_ours(task, n_epochs):
 
 
 class HandNet(nn.Module):
-    """Multi-layer perceptron with ReLU; `by_domain`: batch norm with statistics per side."""
+    """Multi-layer perceptron with ReLU; `by_domain`: batch norm has statistics per side."""
 
     def __init__(self, net, by_domain):
         super().__init__()
-        widths = [net.n_features, *net.hidden, net.bottleneck]
-        self.layers = nn.ModuleList(map(nn.Linear, widths, widths[1:]))
-        self.source_norms = nn.ModuleList(map(nn.BatchNorm1d, widths[1:] if by_domain else []))
-        self.target_norms = nn.ModuleList(map(nn.BatchNorm1d, widths[1:] if by_domain else []))
-        for ours, theirs in zip(self.source_norms, self.target_norms, strict=True):
-            theirs.weight, theirs.bias = ours.weight, ours.bias
-        self.head = nn.Linear(net.bottleneck, N_CLASSES)
+        self.by_domain, self.dropout = by_domain, net.dropout
+        widths = [net.n_features, *net.hidden]
+        self.layers = nn.ModuleList(map(nn.Linear, widths, net.hidden))
+        normed = net.hidden if net.batch_norm else []
+        self.norms = nn.ModuleList(map(nn.BatchNorm1d, normed))
+        self.target_norms = nn.ModuleList(map(nn.BatchNorm1d, normed if by_domain else []))
+        for source, target in zip(self.norms, self.target_norms, strict=False):
+            target.weight, target.bias = source.weight, source.bias
+        self.head = nn.Linear(widths[-1], N_CLASSES)
 
     def forward(self, x, n_source):
         """Features and logits; the first `n_source` rows are source rows."""
         for k, layer in enumerate(self.layers):
             x = layer(x)
-            if self.source_norms:
-                source, target = x[:n_source], x[n_source:]
-                parts = [(self.source_norms, source), (self.target_norms, target)]
-                parts = [norms[k](side) for norms, side in parts if len(side)]
-                x = torch.cat(parts) if len(parts) > 1 else parts[0]
+            if self.norms:
+                x = self.norm(x, n_source, k)
             x = F.relu(x)
+            if self.dropout:
+                x = F.dropout(x, self.dropout, self.training)
         return x, self.head(x)
+
+    def norm(self, x, n_source, k):
+        """Batch norm of layer `k`."""
+        if not self.by_domain or n_source == len(x):
+            return self.norms[k](x)
+        if n_source == 0:
+            return self.target_norms[k](x)
+        return torch.cat([self.norms[k](x[:n_source]), self.target_norms[k](x[n_source:])])
 
 
 def _hand_mcc(features, logits, n):
@@ -141,7 +170,7 @@ _HAND_LOSSES = {"mcc": _hand_mcc, "coral": _hand_coral}
 def _hand_rows(X):
     x = torch.from_numpy(X)
     mean, std = x.mean(0), x.std(0, correction=0)
-    return (x - mean) / std, mean, std
+    return ((x - mean) / std).clamp_(-CLIP, CLIP), mean, std
 
 
 def fit_hand(task, n_epochs):
@@ -193,7 +222,7 @@ def predict_hand(fitted, X, by_domain):
     with torch.inference_mode():
         for x in torch.from_numpy(X).split(8192):
             n_source = 0 if by_domain else len(x)
-            out.append(net((x - mean) / std, n_source)[1].argmax(1))
+            out.append(net(((x - mean) / std).clamp_(-CLIP, CLIP), n_source)[1].argmax(1))
         return torch.cat(out).numpy()
 
 
@@ -238,7 +267,7 @@ def fit_skada(task, n_epochs):
         torch.manual_seed(SEED)
         n = len(task.X)
         net = getattr(deep, SKADA_METHODS[task.alignment])(
-            _Logits(task.net, by_domain=False), f"layers.{len(task.net.hidden)}",
+            _Logits(task.net, by_domain=False), f"layers.{len(task.net.hidden) - 1}",
             batch_size=task.batch_size, max_epochs=n_epochs, train_split=None, verbose=0,
             callbacks__print_log=None, callbacks=[EpochEnds()], **_OPTIMIZER,
         )  # fmt: skip

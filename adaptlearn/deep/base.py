@@ -447,7 +447,7 @@ class DeepEstimator(
 
     def _blocks(self, X, chosen):
         """Slices (or index arrays) of the chosen rows, small enough for one forward pass."""
-        limit = 2048 if self.backbone is None else max(self.batch_size, 256)
+        limit = 1024 if self.backbone is None else max(self.batch_size, 256)
         if chosen.all():
             for rows in chunks(X):
                 for start in range(rows.start, rows.stop, limit):
