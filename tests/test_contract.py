@@ -532,7 +532,7 @@ def test_tools_on_packed_data(cls, routing):
         assert len(fitted.predict(X)) == len(X)
         assert np.isfinite(fitted.score(X, y))
         searches = [
-            GridSearchCV(pipe, grid, cv=2, scoring=scoring, n_jobs=2),
+            GridSearchCV(pipe, grid, cv=2, scoring=scoring, n_jobs=2 if cls in BASES else 1),
             RandomizedSearchCV(pipe, grid, n_iter=2, cv=2, scoring=scoring, random_state=0),
             HalvingGridSearchCV(pipe, grid, cv=2, scoring=scoring, min_resources=60, factor=2),
             GridSearchCV(small(cls, max_epochs=1), {"sampling": ["instance"]}, cv=2),

@@ -24,6 +24,10 @@ class _PseudoLabels(nn.Module):
         for name in ("position", "label", "rank"):
             self.register_buffer(name, None, persistent=False)
 
+    def __getstate__(self):
+        """A pickled model holds weights, nothing of the training rows."""
+        return {**super().__getstate__(), "_buffers": dict.fromkeys(self._buffers)}
+
 
 def unit_rows(x):
     """Rows of `x` scaled to length 1; a row of zeros stays."""

@@ -180,6 +180,8 @@ def _build(header, tensors, components):
     estimator._scaler = None
     if "scaler.mean" in tensors:
         mean, scale = tensors.pop("scaler.mean"), tensors.pop("scaler.scale")
+        if len(mean) != estimator._domain_index.n_slots or mean.shape != scale.shape:
+            raise ValueError("statistics and domains do not fit together")
         estimator._scaler = DomainScaler(
             mean.numpy(), scale.numpy(), _decode(header["clip"], components)
         )
