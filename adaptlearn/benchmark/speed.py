@@ -221,7 +221,7 @@ def alignment_cost(name, n_rows, n_features, repetitions=5):
         step()
         seconds.append(time.perf_counter() - started)
     return {"alignment": name, "rows": n_rows, "features": n_features,
-            "seconds": float(np.median(seconds)), "bytes": memory.peak}  # fmt: skip
+            "seconds": float(np.median(seconds)) if seconds else None, "bytes": memory.peak}  # fmt: skip
 
 
 def alignment_table(quick, say):
