@@ -125,7 +125,7 @@ class Trainer(NeuralNet):
         self._refresh(iterator, (epoch * len(iterator) + 0.5) / self.n_steps_)
         self._set_training(True)
         batch_hooks = self.heard_["on_batch_begin"] or self.heard_["on_batch_end"]
-        losses, rows_by_slot = {}, Counter()
+        sums, rows_by_slot = {}, Counter()
         for step, batch in enumerate(iterator.batches(generator), epoch * len(iterator)):
             if batch_hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
@@ -134,7 +134,10 @@ class Trainer(NeuralNet):
                 if stop - first > 1:  # a single row has no statistics
                     rows_by_slot[slot] += stop - first
             for name, value in parts.items():
-                losses.setdefault(name, []).append(value)
+                if name in sums:
+                    sums[name] += value
+                else:
+                    sums[name] = value.clone()
             if batch_hooks:
                 self.history.record_batch("train_loss", loss.item())
                 self.history.record_batch("train_batch_size", batch.n_labelled)
@@ -144,8 +147,8 @@ class Trainer(NeuralNet):
                 layer.count_rows(rows_by_slot)
         self.module_.pool_statistics()
         record = {"epoch": epoch + 1}
-        for name, values in losses.items():  # the first time that the device is waited for
-            record[f"{name}_loss"] = float(torch.stack(values).mean())
+        for name, value in sums.items():  # the first time that the device is waited for
+            record[f"{name}_loss"] = float(value) / len(iterator)
         record["lr"] = self.optimizer_.param_groups[0]["lr"]
         self._check_finite_loss(record)
         for name, value in record.items():
