@@ -16,7 +16,8 @@ Method.__doc__ = """A method of the benchmark.
 """
 
 OURS = {
-    "source_only": {"alignment": None},
+    "source_only": {"alignment": None, "normalize": "source"},
+    "domain_norm": {"alignment": None},
     "coral": {"alignment": "coral"},
     "mmd": {"alignment": "mmd"},
     "jmmd": {"alignment": "jmmd"},

@@ -10,7 +10,7 @@ from ._rows import chunks, dense, rows_of
 # Rows of each side, and cells of each block, that the target's class proportions are found from.
 _PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
 _FEW_ROWS = 20
-_FLOOR = 0.1
+_FLOOR = 0.5
 
 
 def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
@@ -30,8 +30,14 @@ def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
     limit = min(_PRIOR_ROWS, _PRIOR_CELLS // parts[0].shape[1])
     if min(len(source), len(target), limit) < _FEW_ROWS:
         return weight
+    # With as many columns as rows every direction separates the classes, and none of them means
+    # anything on the target: estimates were further from the truth than the source's proportions.
+    if 2 * parts[0].shape[1] >= min(len(source), limit):
+        return weight
     rng = np.random.default_rng(seed)
-    some_s, some_t = (np.sort(rng.permutation(side)[:n]) for side, n in ((source, limit), (target, limit // 2)))
+    some_s, some_t = (
+        np.sort(rng.permutation(side)[:n]) for side, n in ((source, limit), (target, limit // 2))
+    )
     prior = estimate_target_prior(
         rows_of(parts, some_s), codes[some_s], rows_of(parts, some_t), n_classes, clip=clip
     )
@@ -82,7 +88,7 @@ class DomainScaler:
         if not by_domain:
             members = [is_source] * index.n_slots
         # A column that is constant in one domain must not blow up there (sensor off, missing = 0).
-        floor = _FLOOR * np.sqrt(_pool(mass, mean, var)[1])
+        floor = _FLOOR * np.sqrt(mass @ var / mass.sum())
         tables = [_pool(mass * m, mean, var) for m in members]
         mean = np.array([m for m, _ in tables])
         scale = np.sqrt([v for _, v in tables])

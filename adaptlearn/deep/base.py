@@ -9,25 +9,22 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples, check_is_fitted, validate_data
+from sklearn.utils.validation import _num_samples
 
 from .._components import ComponentParamsMixin
-from .._containers import take_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
-from .._scored import read_scored
 from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
+from ._inference import InferenceMixin
 from ._network import build_network
 from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
-from ._rows import Rows, check_finite, chunks, dense, to_tensor
+from ._rows import Rows
 from ._scaling import DomainScaler, target_class_weight
 from ._stopping import EarlyStopping, split_validation
 from ._trainer import Trainer, own_randomness
-
-_DTYPES = [np.float64, np.float32, np.float16, np.uint8, np.int8, np.int16, np.uint16]
 
 _CLIP = 3.0
 # With max_epochs="auto": small data need many passes for as many steps, large data a few.
@@ -35,7 +32,11 @@ _AUTO_STEPS, _AUTO_EPOCHS = 400, (12, 100)
 
 
 class DeepEstimator(
-    ComponentParamsMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator
+    InferenceMixin,
+    ComponentParamsMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
 ):
     """Base of the deep estimators; not public.
 
@@ -115,11 +116,6 @@ class DeepEstimator(
     @property
     def _n_features_out(self):
         return self._network.head.in_features
-
-    @property
-    def _network(self):
-        """The network itself, also when it was compiled."""
-        return getattr(self.net_.module_, "_orig_mod", self.net_.module_)
 
     def __sklearn_is_fitted__(self):
         return hasattr(self, "net_")
@@ -205,15 +201,6 @@ class DeepEstimator(
             return X, [X]
         return X, [X, self._check_X(X_target, reset=False, name="X_target")]
 
-    def _check_X(self, X, reset, name="X"):
-        _refuse_raw(X, name)
-        X = validate_data(
-            self, X, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_all_finite=False,
-            allow_nd=self.backbone is not None, ensure_min_samples=2 if reset else 1,
-        )  # fmt: skip
-        check_finite(X, getattr(self, "feature_names_in_", None))
-        return X
-
     def _warn_without_target(self, fit_rows, alignments):
         if (fit_rows.domain < 0).any() or not (alignments or self.normalize == "domain"):
             return
@@ -237,10 +224,6 @@ class DeepEstimator(
         if self.random_state is None:  # fresh entropy, without touching NumPy's global generator
             return int(np.random.default_rng().integers(2**31))
         return int(check_random_state(self.random_state).randint(2**31 - 1))
-
-    @property
-    def _dtype(self):
-        return torch.float64 if self.precision == "float64" else torch.float32
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
         """Input statistics; None when inputs are left as they are."""
@@ -402,75 +385,3 @@ class DeepEstimator(
             "history": self.history_,
             "stopping": None if stopping is None else stopping.state_dict(),
         }
-
-    # --- forward --------------------------------------------------------------------------
-
-    def _forward(self, X, sample_domain, features=False):
-        """Features (None unless asked for: they may outgrow X) and logits of all rows."""
-        check_is_fitted(self)
-        X = self._check_X(X, reset=False)
-        slots = self._domain_index.read(sample_domain, X.shape[0])
-        net = self.net_
-        net._set_training(False)
-        device = torch.device(net.device)
-        all_features = all_logits = None
-        with torch.inference_mode():
-            for slot in np.flatnonzero(np.bincount(slots)):
-                for rows in self._blocks(X, slots == slot):
-                    block = dense(X, rows)
-                    where = np.full(1, slot)
-                    x = to_tensor(block, where, self._scaler, self._dtype).to(device)
-                    n_rows = len(x)
-                    # Matrix kernels treat a last few rows differently: with whole multiples of
-                    # eight, the answer for a row does not depend on the rows beside it.
-                    if n_rows % 8:
-                        x = torch.cat([x, x.new_zeros((-n_rows % 8, *x.shape[1:]))])
-                    with net.autocast():
-                        f, z = self._network(x, [(int(slot), 0, len(x))])
-                    if all_logits is None:
-                        all_logits = np.empty((X.shape[0], z.shape[1]))
-                        if features:
-                            all_features = np.empty((X.shape[0], f.shape[1]), np.float32)
-                    all_logits[rows] = z[:n_rows].double().cpu().numpy()
-                    if features:
-                        all_features[rows] = f[:n_rows].float().cpu().numpy()
-        return all_features, all_logits
-
-    def _predict_labelled(self, X, y, sample_weight, sample_domain):
-        """Labels, predictions and weights of the labelled rows, for ``score``."""
-        check_is_fitted(self)
-        scored = read_scored(
-            y, sample_domain, classes=getattr(self, "classes_", ()), sample_weight=sample_weight
-        )
-        predicted = self.predict(take_rows(X, scored.rows), sample_domain=scored.domain)
-        return scored.y, predicted, scored.weight
-
-    def _blocks(self, X, chosen):
-        """Slices (or index arrays) of the chosen rows, small enough for one forward pass."""
-        limit = 1024 if self.backbone is None else max(self.batch_size, 256)
-        if chosen.all():
-            for rows in chunks(X):
-                for start in range(rows.start, rows.stop, limit):
-                    yield slice(start, min(start + limit, rows.stop))
-            return
-        places = np.flatnonzero(chosen)
-        step = min(limit, chunks(X)[0].stop)
-        for start in range(0, len(places), step):
-            yield places[start : start + step]
-
-
-def _refuse_raw(X, name):
-    """Raw text and images need an extractor; say so before NumPy fails on them."""
-    first = X[0] if isinstance(X, (list, tuple)) and len(X) else X
-    kind = getattr(getattr(X, "dtype", None), "kind", "")
-    if isinstance(first, str) or kind == "U":
-        raise ValueError(
-            f"{name} holds strings. This estimator needs numeric features: turn text into numbers "
-            "first, for example with sklearn's TfidfVectorizer (or adaptlearn's TextExtractor, and "
-            "ImageExtractor for image paths) in a Pipeline."
-        )
-    if hasattr(first, "convert") and hasattr(first, "getbands"):
-        raise ValueError(
-            f"{name} holds PIL images. This estimator needs arrays: stack them with "
-            "numpy.stack([numpy.asarray(im) for im in images]) and give a backbone."
-        )

@@ -29,14 +29,14 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         ``transform`` returns. None: the backbone's output is.
     alignment : None, str, Alignment, list of these or "auto", default="auto"
         What makes target features like source features: "coral", "mmd", "dann", ... or an object
-        such as ``CORAL(weight=10)``, several in a list. "auto" is AUTOTEXT.
+        such as ``CORAL(weight=10)``, several in a list. "auto" is "coral".
     alignment_weight : float, default=1.0
         Factor >= 0 on the weights of all alignments.
     normalize : {"domain", "source", "batch"} or None, default="domain"
-        "domain": input columns and batch norm use the statistics of each domain, at fit and at
-        predict. "source": inputs use the source's statistics, no batch norm. "batch": the same
-        with ordinary batch norm. None: inputs as they are. Rows that are not vectors (images) are
-        never rescaled; batch norm inside a backbone follows "domain".
+        "domain": each domain is standardised with its own statistics, at fit and at predict, and
+        so is batch norm inside a backbone. "source": inputs use the source's statistics. "batch":
+        the same, with batch norm after each hidden layer. None: inputs as they are. Rows that are
+        not vectors (images) are never rescaled.
     criterion : str or Criterion, default="mse"
         Task loss on labelled rows.
     sampling : {"instance", "balanced"}, default="instance"

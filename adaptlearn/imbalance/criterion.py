@@ -46,19 +46,19 @@ class CrossEntropy(Criterion):
 
     Parameters
     ----------
-    label_smoothing : float, default=0.0
+    label_smoothing : float, default=0.1
         :math:`\epsilon` in [0, 1): the target is :math:`q = (1 - \epsilon)\, e_y + \epsilon / K`.
 
     Examples
     --------
     >>> from adaptlearn.imbalance import CrossEntropy
-    >>> CrossEntropy(label_smoothing=0.1)
-    CrossEntropy(label_smoothing=0.1)
+    >>> CrossEntropy(label_smoothing=0.2)
+    CrossEntropy(label_smoothing=0.2)
     """
 
     _parameter_constraints = {"label_smoothing": [Interval(Real, 0, 1, closed="left")]}
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing=0.1):
         self.label_smoothing = label_smoothing
 
     def loss(self, logits, y, net):
