@@ -233,14 +233,14 @@ def alignment_table(quick, say):
     """Cost of each alignment at several numbers of rows and features."""
     rows, columns = ((64, 256, 1024), (256, 2048)) if quick else (
         (64, 128, 256, 512, 1024), (256, 512, 1024, 2048))  # fmt: skip
-    grid = [(n, d) for d in columns for n in rows]
-    say.row(("alignment", "", *(f"{n}x{d}" for n, d in grid)), head=True)
+    say.row(("rows x features", *(f"{name:>12}" for name in ALIGNMENTS)), head=True)
     records = []
-    for name in ALIGNMENTS:
-        costs = [alignment_cost(name, n, d, 3 if quick else 5) for n, d in grid]
-        say.row((name, "ms", *(f"{1e3 * c['seconds']:.1f}" for c in costs)))
-        say.row(("", "MB", *(f"{c['bytes'] / MIB:.1f}" for c in costs)))
-        records += costs
+    for d in columns:
+        for n in rows:
+            costs = [alignment_cost(name, n, d, 3 if quick else 5) for name in ALIGNMENTS]
+            cells = [f"{1e3 * c['seconds']:.1f} {c['bytes'] / MIB:5.1f}" for c in costs]
+            say.row((f"{n} x {d}", *(f"{cell:>12}" for cell in cells)))
+            records += costs
     return records
 
 
@@ -291,7 +291,9 @@ def run(args):
             out["growth"] = [[*key, *values] for key, values in exponents.items()]
             say.title("Predicting")
             out["predict"] = predict_table(args.quick, args.batch_size, say)
-            say.title("Alignments: forward and backward, rows of each side x features")
+            say.title(
+                "Alignments: forward and backward in ms, peak of their tensors in MB (rows of a side)"
+            )
             out["alignments"] = alignment_table(args.quick, say)
         if args.memmap or not args.quick:
             say.title("Memory map: peak of RssAnon above the import, MB, and seconds")
