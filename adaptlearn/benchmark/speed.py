@@ -292,7 +292,7 @@ def run(args):
             say.title("Predicting")
             out["predict"] = predict_table(args.quick, args.batch_size, say)
             say.title(
-                "Alignments: forward and backward in ms, peak of their tensors in MB (rows of a side)"
+                "Alignments: forward and backward in ms, peak of tensors in MB (rows of a side)"
             )
             out["alignments"] = alignment_table(args.quick, say)
         if args.memmap or not args.quick:
