@@ -61,5 +61,5 @@ for ax, name, model in zip(axes, accuracy, (source_only, adapted), strict=True):
     ax.set(title=f"{name}: {accuracy[name]:.2f}", xticks=[], yticks=[])
 plt.show()
 
-assert accuracy["adapted"] > accuracy["source only"] + 0.1
+assert accuracy["adapted"] > accuracy["source only"] + 0.05
 assert np.isfinite(adapted.predict_proba(X_target)).all()

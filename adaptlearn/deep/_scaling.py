@@ -10,7 +10,7 @@ from ._rows import chunks, dense, rows_of
 # Rows of each side, and cells of each block, that the target's class proportions are found from.
 _PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
 _FEW_ROWS = 20
-_FLOOR = 0.5
+_FLOOR = 1e-3
 
 
 def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
@@ -88,7 +88,7 @@ class DomainScaler:
         if not by_domain:
             members = [is_source] * index.n_slots
         # A column that is constant in one domain must not blow up there (sensor off, missing = 0).
-        floor = _FLOOR * np.sqrt(mass @ var / mass.sum())
+        floor = _FLOOR * np.sqrt(mass @ var / mass.sum()) if by_domain else 0.0
         tables = [_pool(mass * m, mean, var) for m in members]
         mean = np.array([m for m, _ in tables])
         scale = np.sqrt([v for _, v in tables])

@@ -9,7 +9,7 @@ _KERNEL_SCALES = (0.125, 0.25, 0.5, 1.0)
 
 
 def estimate_target_prior(
-    X_source, codes, X_target, n_classes, *, shrinkage=0.1, floor=0.5, clip=3.0, n_steps=60,
+    X_source, codes, X_target, n_classes, *, shrinkage=0.1, floor=1e-3, clip=3.0, n_steps=60,
     learning_rate=0.15,
 ):  # fmt: skip
     r"""Estimate class proportions q of target rows under an affine shift of every column.
@@ -38,7 +38,7 @@ def estimate_target_prior(
     n_classes : int
     shrinkage : float, default=0.1
         :math:`\eta`, >= 0.
-    floor : float, default=0.5
+    floor : float, default=0.001
         Scales are at least this share of the pooled scale of a column.
     clip : float or None, default=3.0
         Standardised values are clipped to [-clip, clip].
