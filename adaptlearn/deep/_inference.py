@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from .._containers import take_rows
+from .._containers import n_rows, take_rows
 from .._scored import read_scored
 from ._rows import check_finite, chunks, dense, to_tensor
 
@@ -49,29 +49,32 @@ class InferenceMixin:
                     block = dense(X, rows)
                     where = np.full(1, slot)
                     x = to_tensor(block, where, self._scaler, self._dtype).to(device)
-                    n_rows = len(x)
+                    n = len(x)
                     # Matrix kernels treat a last few rows differently: with whole multiples of
                     # eight, the answer for a row does not depend on the rows beside it.
-                    if n_rows % 8:
-                        x = torch.cat([x, x.new_zeros((-n_rows % 8, *x.shape[1:]))])
+                    if n % 8:
+                        x = torch.cat([x, x.new_zeros((-n % 8, *x.shape[1:]))])
                     with net.autocast():
                         f, z = self._network(x, [(int(slot), 0, len(x))])
                     if all_logits is None:
                         all_logits = np.empty((X.shape[0], z.shape[1]))
                         if features:
                             all_features = np.empty((X.shape[0], f.shape[1]), np.float32)
-                    all_logits[rows] = z[:n_rows].double().cpu().numpy()
+                    all_logits[rows] = z[:n].double().cpu().numpy()
                     if features:
-                        all_features[rows] = f[:n_rows].float().cpu().numpy()
+                        all_features[rows] = f[:n].float().cpu().numpy()
         return all_features, all_logits
 
     def _predict_labelled(self, X, y, sample_weight, sample_domain):
         """Labels, predictions and weights of the labelled rows, for ``score``."""
         check_is_fitted(self)
+        check_consistent_length(X, y)
         scored = read_scored(
             y, sample_domain, classes=getattr(self, "classes_", ()), sample_weight=sample_weight
         )
-        predicted = self.predict(take_rows(X, scored.rows), sample_domain=scored.domain)
+        if len(scored.rows) < n_rows(X):  # rows of a memory map are copied only if they must be
+            X = take_rows(X, scored.rows)
+        predicted = self.predict(X, sample_domain=scored.domain)
         return scored.y, predicted, scored.weight
 
     def _blocks(self, X, chosen):

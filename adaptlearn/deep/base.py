@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples
 
 from .._components import ComponentParamsMixin
+from .._containers import n_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
 from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
@@ -95,8 +95,8 @@ class DeepEstimator(
         """
         fresh = not (self.warm_start and hasattr(self, "net_"))
         domain = self._fit(X, y, sample_domain, X_target, sample_weight, fresh, self.max_epochs)
-        n_rows = len(domain) if X_target is None else len(domain) - _num_samples(X_target)
-        return self.transform(X, sample_domain=domain[:n_rows])
+        n_target = 0 if X_target is None else n_rows(X_target)
+        return self.transform(X, sample_domain=domain[: len(domain) - n_target])
 
     def transform(self, X, *, sample_domain=None):
         """Features that the head sees (the bottleneck's output).
@@ -372,7 +372,8 @@ class DeepEstimator(
     def _weights(self):
         """Copy of all weights, to return to when training breaks off."""
         modules = self._network, self.net_.criterion_
-        return copy.deepcopy([module.state_dict() for module in modules])
+        states = [module.state_dict() for module in modules]
+        return [{name: value.clone() for name, value in state.items()} for state in states]
 
     def _state(self, epoch, stopping, seed):
         net = self.net_

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _num_samples
 
 from .._labels import is_continuous
 from ._rows import read_rows
@@ -120,8 +119,8 @@ class DomainStratifiedKFold(BaseCrossValidator):
             )
         labels, labelled, is_target, domain = read_rows(y, sample_domain)
         domain = np.where(is_target, -1, 0) if domain is None else domain
-        if _num_samples(X) != len(labels):
-            raise ValueError(f"X has {_num_samples(X)} rows, y has {len(labels)}.")
+        if n_rows(X) != len(labels):
+            raise ValueError(f"X has {n_rows(X)} rows, y has {len(labels)}.")
         strata = self._strata(labels, labelled)
         self._check_counts(strata, labelled, domain)
         rng = check_random_state(self.random_state)

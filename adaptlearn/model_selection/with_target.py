@@ -9,9 +9,9 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _num_samples, check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from .._containers import take_rows
+from .._containers import n_rows, take_rows
 from .._domains import pack
 from .._labels import read_weight
 from ._prediction import inputs_of, last_step, takes_sample_domain
@@ -156,7 +156,7 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
     def _fit(self, X, y, weight, mask):
         self._side = domain = None
         if self.X_target is not None:
-            row = np.arange(_num_samples(X))
+            row = np.arange(n_rows(X))
             # The row numbers travel as labels, so that any y can be put in their place.
             X, row, domain = pack(X, row, self.X_target)
             source = domain >= 0
