@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
+from .._containers import n_rows
 from .._labels import is_continuous
 from ._rows import read_rows
 
