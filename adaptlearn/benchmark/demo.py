@@ -73,6 +73,10 @@ def load_data(arguments):
 
 def run(X_source, y_source, X_target, y_target, seed=0):
     """Fit every method; returns the fitted models and a table row for each."""
+    import torch
+
+    # Networks this small gain nothing from more threads, and lose much when the cores are busy.
+    torch.set_num_threads(1)
     models, rows = {}, []
     with tqdm(total=len(METHODS) + 1, unit="method", file=sys.stderr) as bar:
         for name, parameters in METHODS.items():
