@@ -100,11 +100,11 @@ def epoch_table(quick, batch_size, say):
                 task = make_task(net, alignment, n_rows, batch_size)
                 record = compare_fits(task, n_epochs, repetitions)
                 record |= {"network": str(net), "task": alignment, "rows": n_rows}
-                if longest:
-                    pass  # the peers' cost per row is the same as at fewer rows
-                elif alignment == "none":
+                # The peers' cost per row is the one at fewer rows: not worth their minutes here.
+                with_peers = not longest
+                if with_peers and alignment == "none":
                     record["skorch"] = _peer_ratio(fit_skorch, task, 3, record["hand_epoch"])
-                elif _peers.skada_available():
+                elif with_peers and _peers.skada_available():
                     record["skada"] = _peer_ratio(fit_skada, task, 3, record["hand_epoch"])
                 records.append(record)
                 low, high = record["quartiles"]

@@ -72,7 +72,7 @@ class Trainer(NeuralNet):
         self.module_ = self.module
         return self
 
-    def train(self, iterator, epochs, *, start=0, n_epochs=None, offset=0, after_epoch=None):
+    def train(self, iterator, epochs, *, start=0, offset=0, after_epoch=None):
         """Train for `epochs` more epochs.
 
         Parameters
