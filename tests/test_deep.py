@@ -185,7 +185,12 @@ def test_statistics_by_hand():
     np.testing.assert_allclose(found.mean, [X[g].mean(0) for g in groups])
     within = sum(g.sum() * X[g].var(0) for g in groups[:3]) / len(X)
     floor = _scaling._FLOOR * np.sqrt(within)
-    np.testing.assert_allclose(found.scale, [np.maximum(X[g].std(0), floor) for g in groups])
+    # Rows that differ from the lower median of their domain: 0 | 1; 4 | 1; 5 | 1.
+    differ = [[1 / 2, 0], [1 / 2, 1 / 2], [2 / 3, 2 / 3]]
+    weight = np.maximum(np.mean(differ, axis=0), 1 / 4)
+    weight = np.sqrt(weight / weight.mean())
+    expected = [np.maximum(X[g].std(0), floor) / weight for g in groups]
+    np.testing.assert_allclose(found.scale, expected)
     found = scaler(X, sample_domain=domain, normalize="source")
     np.testing.assert_allclose(found.mean, np.tile(X[groups[3]].mean(0), (5, 1)))
     np.testing.assert_allclose(found.scale, np.tile(X[groups[3]].std(0), (5, 1)))
@@ -197,7 +202,9 @@ def test_weighted_statistics_by_hand():
     found = scaler(X, X_target=Xt, sample_weight=weight)
     mean = np.average(X, axis=0, weights=weight)
     np.testing.assert_allclose(found.mean[0], mean)
-    np.testing.assert_allclose(found.scale[0] ** 2, np.average((X - mean) ** 2, 0, weights=weight))
+    variance = np.average((X - mean) ** 2, 0, weights=weight)
+    column_weight = Xt.std(0) / found.scale[1]
+    np.testing.assert_allclose((found.scale[0] * column_weight) ** 2, variance)
     np.testing.assert_allclose(found.mean[1], Xt.mean(0))
     repeated = scaler(np.repeat(X, weight.astype(int), axis=0), X_target=Xt)
     np.testing.assert_allclose(repeated.mean, found.mean)
@@ -209,10 +216,27 @@ def test_constant_columns_are_floored():
     X[:, 0] = 1.0  # in one domain
     X[:, 1] = Xt[:, 1] = 5.0  # everywhere
     found = scaler(X, X_target=Xt)
-    np.testing.assert_allclose(found.scale[0, 0], _scaling._FLOOR * np.sqrt(Xt[:, 0].var() / 2))
-    assert found.scale[:, 1].tolist() == [1.0] * 4
+    column_weight = Xt[:, 0].std() / found.scale[1, 0]
+    floor = _scaling._FLOOR * np.sqrt(Xt[:, 0].var() / 2)
+    np.testing.assert_allclose(found.scale[0, 0] * column_weight, floor)
+    assert (found.scale[:, 1] == 1.0).all() or (np.ptp(found.scale[:, 1]) == 0).all()
     model = small().fit(X, np.arange(12) % 2, X_target=Xt)
     assert np.isfinite(model.predict_proba(Xt, sample_domain="source")).all()
+
+
+def test_columns_that_mostly_hold_one_value_count_less():
+    """Half as much at most, whatever the unit, and the same in both domains."""
+    rng = np.random.default_rng(0)
+    X, Xt = rng.normal(size=(2, 200, 3))
+    X[rng.random(200) < 0.95, 0] = Xt[rng.random(200) < 0.95, 0] = 7.0
+    for unit in (1.0, 1000.0):
+        found = scaler(X * unit, X_target=Xt)
+        spread = [(X * unit).std(0) / found.scale[0], Xt.std(0) / found.scale[1]]
+        np.testing.assert_allclose(spread[0], spread[1])
+        np.testing.assert_allclose(spread[0][1:], 2 * spread[0][0], rtol=0.02)
+        np.testing.assert_allclose(np.mean(spread[0] ** 2), 1)
+    dense = scaler(X[:, 1:], X_target=Xt[:, 1:])
+    np.testing.assert_allclose(dense.scale[0], X[:, 1:].std(0))
 
 
 def test_sparse_statistics_are_the_dense_ones():
@@ -386,7 +410,7 @@ def test_images(dtype):
     y = np.arange(90) % 2
     X = rng.uniform(0, 3, size=(90, 1, 8, 8))
     X[y == 1, :, :4] += 3  # the upper half is bright
-    X[60:] = 20 - X[60:] * 1.5  # another camera
+    X[60:] = 20 + X[60:] * 1.5  # another camera
     X = X.astype(dtype)
     model = small(backbone=SmallConv, bottleneck=None, max_epochs=40, normalize="domain")
     model.fit(X[:60], y[:60], X_target=X[60:])

@@ -6,9 +6,16 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from sklearn.linear_model import Ridge
 
+from adaptlearn import DomainAdaptationClassifier
 from adaptlearn.alignment import SPL, Domain, Entropy, Step
-from adaptlearn.alignment.spl import rank_within_label, structured_labels
+from adaptlearn.alignment.spl import (
+    closed_form_labels,
+    rank_within_label,
+    ridge_scores,
+    structured_labels,
+)
 
 
 def side(logits, y=None, index=None, weight=None):
@@ -61,6 +68,87 @@ def test_structured_labels_against_loops():
         torch.from_numpy(source), torch.from_numpy(y), torch.from_numpy(target), 3, sharpness=10.0
     )
     np.testing.assert_allclose(fast.numpy(), slow_labels(source, y, target, 3, 10.0), rtol=1e-9)
+
+
+@pytest.mark.parametrize("n_columns", [4, 40])  # primal and dual system
+def test_ridge_scores_are_those_of_scikit_learn(n_columns):
+    rng = np.random.default_rng(0)
+    x, t, y = rng.normal(size=(20, n_columns)), rng.normal(size=(5, n_columns)), np.arange(20) % 3
+    weight, hot = rng.uniform(0.5, 2, size=20), np.eye(3)[y]
+    share = weight / weight.sum()
+    covariance = np.cov(x, rowvar=False, aweights=share, ddof=0)
+    penalty = 0.7 * np.trace(covariance) / min(20, n_columns)
+    slow = Ridge(alpha=penalty).fit(x, hot, sample_weight=share)
+    args = (torch.from_numpy(a) for a in (x, hot, weight))
+    fast = ridge_scores(*args, 0.7, [torch.from_numpy(a) for a in (x, t)])
+    for side, scores in zip((x, t), fast, strict=True):
+        expected = slow.predict(side) - share @ hot
+        np.testing.assert_allclose(scores.numpy(), expected, atol=1e-12)
+
+
+def test_closed_form_follows_clusters_that_a_linear_source_model_cuts():
+    """Target clusters moved across the source's boundary; ten rounds find them, one does not."""
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], 60)
+    centres = 4 * np.array([[0, 1.0], [-0.87, -0.5], [0.87, -0.5]])
+    turn = np.deg2rad(45)
+    rotation = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    source = centres[y] + rng.normal(size=(180, 2))
+    target = (centres[y] + rng.normal(size=(180, 2))) @ rotation.T
+    source, labels, target = map(torch.from_numpy, (source, y, target))
+    found = closed_form_labels(source, labels, target, 3, 10.0, 1.0)
+    np.testing.assert_allclose(found.sum(1), 1)
+    once = ridge_scores(
+        source, F.one_hot(labels).double(), torch.ones(180).double(), 1.0, [target]
+    )[0]
+    assert (found.argmax(1) == labels).double().mean() > 0.97
+    assert (once.argmax(1) == labels).double().mean() < 0.93
+
+
+def test_closed_form_is_made_once_per_fit_and_averaged_with_the_network():
+    spl, net = SPL(warmup=0.0), SPL().build(4, 2, None, (1, 1), None)
+    x_s = torch.tensor([[1.0, 0.0], [-1.0, 0.3], [1.2, 0.1], [-0.8, 0.0]])
+    x_t = torch.tensor([[1.1, 0.2], [-1.0, 0.1]])
+    source = side(torch.randn(4, 2, generator=torch.Generator().manual_seed(0)))
+    source = source._replace(x=x_s, y=torch.tensor([0, 1, 0, 1]))
+    # The network is a little for the wrong class, the closed form much for the right one.
+    target = side(torch.tensor([[1.0, 1.2], [1.2, 1.0]]))._replace(x=x_t)
+    step = Step(None, 0.5, 1.0)
+    spl.refresh(source, target, step, net)
+    first = net.closed_form
+    torch.testing.assert_close(
+        first, closed_form_labels(x_s, source.y, x_t, 2, spl.sharpness, spl.ridge)
+    )
+    by_network = structured_labels(source.logits, source.y, target.logits, 2, spl.sharpness)
+    assert net.label.tolist() == ((first + by_network) / 2).argmax(1).tolist()
+    spl.refresh(source, target, step, net)
+    assert net.closed_form is first
+    spl.refresh(source, target._replace(index=target.index.clone(), x=None), step, net)
+    assert net.closed_form is None  # another fit, without inputs
+    assert SPL(ridge=None)._closed_form(source, target) is None
+    wide = torch.zeros(4, 3001)
+    assert spl._closed_form(source._replace(x=wide), target._replace(x=wide[:2])) is not None
+    many = torch.zeros(3001, 3001)
+    assert spl._closed_form(source._replace(x=many), target._replace(x=many)) is None
+
+
+@pytest.mark.parametrize("normalize", ["domain", "source", None])
+def test_inputs_reach_spl_when_they_are_standardised(normalize, monkeypatch):
+    rng = np.random.default_rng(0)
+    X, Xt, y = rng.normal(size=(30, 3)), rng.normal(size=(20, 3)), np.arange(30) % 2
+    seen = []
+    monkeypatch.setattr(
+        SPL, "_closed_form", lambda self, source, target: seen.append((source.x, target.x))
+    )
+    DomainAdaptationClassifier(
+        alignment="spl", normalize=normalize, max_epochs=20, random_state=0
+    ).fit(X, y, X_target=Xt)
+    ((x_s, x_t),) = seen  # once per fit
+    if normalize is None:
+        assert x_s is None and x_t is None
+    else:
+        np.testing.assert_allclose(x_s.mean(0), 0, atol=0.3)
+        assert x_s.shape == (30, 3) and x_t.shape == (20, 3)
 
 
 def test_rank_within_label_by_hand():

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+import torch
 
-from adaptlearn import DomainAdaptationClassifier
+from adaptlearn import Alignment, DomainAdaptationClassifier, load, pack
 from adaptlearn._domains import FitRows
-from adaptlearn.deep._scaling import target_class_weight
+from adaptlearn.deep._scaling import target_class_ratio
 from adaptlearn.imbalance import estimate_target_prior
 
 
@@ -53,25 +54,24 @@ def rows(Xs, ys, Xt):
     n, m = len(Xs), len(Xt)
     domain = np.repeat([0, -1], [n, m])
     codes = np.concatenate([ys, np.zeros(m, dtype=int)])
-    return FitRows(codes, domain == 0, domain, None), codes
+    return FitRows(codes, domain == 0, domain, None), (domain < 0).astype(int), codes
 
 
 def test_source_rows_are_weighted_to_the_target_proportions():
     Xs, ys, Xt, _ = problem(0, 0.8)
-    fit_rows, codes = rows(Xs, ys, Xt)
-    weight = target_class_weight([Xs, Xt], fit_rows, codes, 2, 3.0, seed=0)
-    source = weight[: len(Xs)]
+    ratio = target_class_ratio([Xs, Xt], *rows(Xs, ys, Xt), 2, 3.0, seed=0)
+    source = ratio[0][ys]
     assert source[ys == 1].sum() / source.sum() == pytest.approx(0.8, abs=0.08)
     assert source.mean() == pytest.approx(1)
-    assert (weight[len(Xs) :] == 1).all()
+    assert (ratio[1] == 1).all()
 
 
 def test_wide_or_small_data_keep_the_source_proportions():
     Xs, ys, Xt, _ = problem(0, 0.9)
     wide = [np.hstack([X, np.zeros((len(X), 400))]) for X in (Xs, Xt)]
     for blocks, y in ((wide, ys), ([Xs[:15], Xt[:15]], ys[:15])):
-        fit_rows, codes = rows(blocks[0], y, blocks[1])
-        assert (target_class_weight(blocks, fit_rows, codes, 2, 3.0, seed=0) == 1).all()
+        given = rows(blocks[0], y, blocks[1])
+        assert (target_class_ratio(blocks, *given, 2, 3.0, seed=0) == 1).all()
 
 
 def test_domain_normalisation_survives_other_class_proportions():
@@ -86,3 +86,38 @@ def test_domain_normalisation_survives_other_class_proportions():
         accuracy["plain"].append(clf.fit(Zs, ys, X_target=Zt).score(Zt, yt))
     assert np.mean(accuracy["domain"]) > 0.95
     assert np.mean(accuracy["domain"]) > np.mean(accuracy["plain"]) + 0.05
+
+
+class Recorder(Alignment):
+    """Keeps the weights that alignments get."""
+
+    seen = []
+
+    def loss(self, source, target, step, net):
+        Recorder.seen.append((source.y, source.weight, target.weight))
+        return target.logits.sum() * 0.0
+
+
+def test_alignments_get_the_source_under_the_target_proportions(tmp_path):
+    """Also in a later `partial_fit`, of a model that was saved and loaded in between."""
+    Xs, ys, Xt, _ = problem(0, 0.8)
+    model = DomainAdaptationClassifier(alignment=Recorder(), max_epochs=3, random_state=0)
+    model.fit(Xs, ys, X_target=Xt).save(tmp_path / "model")
+    loaded = load(tmp_path / "model", components={"Recorder": Recorder})
+    for again in (model, loaded):
+        Recorder.seen.clear()
+        again.partial_fit(*pack(Xs, ys, Xt)[:2])
+        y, weight, target_weight = (torch.cat(parts) for parts in zip(*Recorder.seen, strict=True))
+        share = (weight[y == 1].sum() / weight.sum()).item()
+        assert share == pytest.approx(0.8, abs=0.08)
+        assert weight.mean().item() == pytest.approx(1, abs=0.05)
+        assert (target_weight == 1).all()
+
+
+@pytest.mark.parametrize("normalize", ["source", None])
+def test_without_domain_normalisation_alignments_get_the_source_as_it_is(normalize):
+    Xs, ys, Xt, _ = problem(0, 0.8)
+    Recorder.seen.clear()
+    model = DomainAdaptationClassifier(alignment=Recorder(), normalize=normalize, max_epochs=1)
+    model.fit(Xs, ys, X_target=Xt)
+    assert all((weight == 1).all() for _, weight, _ in Recorder.seen)

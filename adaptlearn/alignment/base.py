@@ -85,6 +85,7 @@ class Alignment(BaseEstimator):
     adversarial = False
     needs_classes = False
     refresh_features = True
+    refresh_inputs = False
     weight = 1.0
 
     _parameter_constraints = {"weight": [Interval(Real, 0, None, closed="left")]}
@@ -132,7 +133,9 @@ class Alignment(BaseEstimator):
     def refresh(self, source, target, step, net):
         """Before each epoch, without gradient, on features and logits of all rows.
 
-        ``x`` is None there, and ``features`` too with ``refresh_features = False``.
+        ``features`` are None with ``refresh_features = False``. ``x`` is None without
+        ``refresh_inputs = True``, and also with it unless rows are standardised columns of at most
+        20 million cells. ``index`` is the same tensor in all epochs of a fit.
         """
 
 

@@ -72,8 +72,16 @@ class Objective(nn.Module):
     @property
     def refresh_features(self):
         """Whether any ``refresh`` reads features."""
+        return self._any_refresh("refresh_features")
+
+    @property
+    def refresh_inputs(self):
+        """Whether any ``refresh`` reads inputs."""
+        return self._any_refresh("refresh_inputs")
+
+    def _any_refresh(self, reads):
         members = zip(self.alignments, self.refreshing, strict=True)
-        return any(asks and alignment.refresh_features for alignment, asks in members)
+        return any(asks and getattr(alignment, reads) for alignment, asks in members)
 
     def _each(self, method, wanted, *arguments):
         for alignment, net, asks in zip(self.alignments, self.nets, wanted, strict=True):

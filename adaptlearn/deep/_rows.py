@@ -99,6 +99,11 @@ class Rows:
     def __len__(self):
         return int(self.starts[-1])
 
+    @property
+    def n_columns(self):
+        """Standardised columns; 0 when rows are left as they came."""
+        return 0 if self.scaler is None else self.parts[0].shape[1]
+
     def _convert(self, part, start):
         out = torch.empty(part.shape, dtype=self.dtype)
         for rows in chunks(part):

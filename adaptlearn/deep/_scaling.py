@@ -11,29 +11,32 @@ from ._rows import chunks, dense, rows_of
 _PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
 _FEW_ROWS = 20
 _FLOOR = 1e-3
+# Rows of a domain that tell whether a column mostly holds one value, and v of such columns.
+_SHARE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
 
 
-def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
-    """Weight of each source row under which the source has the target's class proportions.
+def target_class_ratio(parts, fit_rows, slots, codes, n_classes, clip, seed):
+    """Target over source share of each class, by domain slot: weights of the source rows.
 
-    A target standardised by its own statistics matches a source standardised by statistics of the
-    same class proportions; with the source's own, a change of proportions would pass for a shift
-    of the inputs. Target rows have weight 1, and so have all rows when there are too few to tell.
+    Under these weights the source has the target's class proportions. A target standardised by
+    its own statistics then matches the source standardised by its own, and an alignment compares
+    like with like; otherwise a change of proportions would pass for a shift of the inputs.
 
     Returns
     -------
-    ndarray of shape (n_rows,)
+    ndarray of shape (n_domains, n_classes)
+        1 for target domains, and everywhere when there are too few rows to tell.
     """
     source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
     target = np.flatnonzero(fit_rows.domain < 0)
-    weight = np.ones(len(codes))
+    table = np.ones((slots.max() + 1, n_classes))
     limit = min(_PRIOR_ROWS, _PRIOR_CELLS // parts[0].shape[1])
     if min(len(source), len(target), limit) < _FEW_ROWS:
-        return weight
+        return table
     # With as many columns as rows every direction separates the classes, and none of them means
     # anything on the target: estimates were further from the truth than the source's proportions.
     if 2 * parts[0].shape[1] >= min(len(source), limit):
-        return weight
+        return table
     rng = np.random.default_rng(seed)
     some_s, some_t = (
         np.sort(rng.permutation(side)[:n]) for side, n in ((source, limit), (target, limit // 2))
@@ -41,20 +44,40 @@ def target_class_weight(parts, fit_rows, codes, n_classes, clip, seed):
     prior = estimate_target_prior(
         rows_of(parts, some_s), codes[some_s], rows_of(parts, some_t), n_classes, clip=clip
     )
-    for domain in np.unique(fit_rows.domain[source]):
-        members = source[fit_rows.domain[source] == domain]
+    for slot in np.unique(slots[source]):
+        members = source[slots[source] == slot]
         row_weight = None if fit_rows.weight is None else fit_rows.weight[members]
         counts = np.bincount(codes[members], weights=row_weight, minlength=n_classes)
         share = counts / counts.sum()
         ratio = np.divide(prior, share, out=np.zeros(n_classes), where=share > 0)
-        matched = ratio[codes[members]]
         # A domain that lacks the target's classes altogether keeps its own statistics.
-        weight[members] = matched if matched.any() else 1.0
-    return weight
+        if ratio.any():
+            table[slot] = ratio
+    return table
+
+
+def matched_weight(class_ratio, fit_rows, slots, codes):
+    """Row weights times the class ratio of labelled rows; None when all are one."""
+    if class_ratio is None:
+        return fit_rows.weight
+    known = fit_rows.labelled
+    ratio = np.where(known, class_ratio[slots, np.where(known, codes, 0)], 1.0)
+    return ratio if fit_rows.weight is None else fit_rows.weight * ratio
 
 
 class DomainScaler:
-    """Mean and scale of each column, one row per domain slot.
+    r"""Mean and scale of each column, one row per domain slot.
+
+    The scale of column j in domain k is its standard deviation there over a weight that all
+    domains share:
+
+    .. math::
+        s_{kj} = \sigma_{kj} \Big/ \sqrt{v_j / \bar v}, \qquad v_j = \max(a_j, 1/4)
+
+    with :math:`a_j` the share of rows that differ from the column's median in their domain, mean
+    over domains. A column that mostly holds one value (a border pixel, a rare word) would get huge
+    values where it does not, and count as much as one that always varies; here it counts down to
+    half as much. Without such columns this is plain standardisation.
 
     Attributes
     ----------
@@ -93,6 +116,8 @@ class DomainScaler:
         mean = np.array([m for m, _ in tables])
         scale = np.sqrt([v for _, v in tables])
         scale = np.maximum(scale, floor)
+        if by_domain:
+            scale = scale / _column_weight(parts, slots, n_domains, weight)
         return cls(mean, np.where(scale > 0, scale, 1.0), clip)
 
     def apply(self, block, slots):
@@ -124,6 +149,26 @@ def _moments(parts, slots, n_domains, weight):
             gap = block[s == k] - mean[k]
             var[k] += w[s == k] @ np.square(gap, out=gap)
     return mass, mean, var / safe
+
+
+def _column_weight(parts, slots, n_domains, weight):
+    """Square root of v / mean(v), see `DomainScaler`, from evenly spaced rows of each domain."""
+    differ = []
+    for k in range(n_domains):
+        members = np.flatnonzero(slots == k if weight is None else (slots == k) & (weight > 0))
+        if not len(members):
+            continue
+        spaced = np.linspace(0, len(members) - 1, min(len(members), _SHARE_ROWS)).astype(int)
+        members = members[spaced]
+        block = rows_of(parts, members)
+        w = np.ones(len(members)) if weight is None else weight[members]
+        w = w / w.sum()
+        order = np.argsort(block, axis=0)
+        middle = (np.cumsum(w[order], axis=0) >= 0.5 - 1e-9).argmax(axis=0)
+        median = np.take_along_axis(block, np.take_along_axis(order, middle[None], 0), 0)
+        differ.append(w @ (block != median))
+    v = np.maximum(np.mean(differ, axis=0), _SPARSE_WEIGHT)
+    return np.sqrt(v / v.mean())
 
 
 def _blocks(parts, slots, weight):

@@ -18,6 +18,9 @@ from ._norm import DomainBatchNorm
 # torch.random.fork_rng swaps the generator of the whole process: fits in threads take turns.
 _RNG_LOCK = threading.RLock()
 
+# Alignments see all standardised inputs at once up to this many cells (80 MB as float32).
+_REFRESH_CELLS = 20_000_000
+
 SCHEDULES = {
     "constant": lambda p: 1.0,
     "inverse": lambda p: (1.0 + 10.0 * p) ** -0.75,
@@ -192,10 +195,13 @@ class Trainer(NeuralNet):
         if not any(objective.refreshing) or not len(data.target):
             return
         keep = objective.refresh_features
+        n_cells = (len(data.labelled) + len(data.target)) * data.rows.n_columns
+        inputs = objective.refresh_inputs and 0 < n_cells <= _REFRESH_CELLS
         for members, y in ((data.labelled, data.y[data.labelled]), (data.target, None)):
             slots, weight = data.slots[members], data.weight[members]
             features, logits = self.forward_rows(data.rows.take, members, slots, features=keep)
-            sides.append(Domain(None, y, features, logits, slots, members, weight))
+            x = data.rows.take(members) if inputs else None
+            sides.append(Domain(x, y, features, logits, slots, members, weight))
         objective.refresh(*sides, self.module_.head, progress)
 
     @torch.no_grad()

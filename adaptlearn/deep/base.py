@@ -22,7 +22,7 @@ from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
 from ._rows import Rows
-from ._scaling import DomainScaler, target_class_weight
+from ._scaling import DomainScaler, matched_weight, target_class_ratio
 from ._stopping import EarlyStopping, split_validation
 from ._trainer import Trainer, own_randomness
 
@@ -171,7 +171,7 @@ class DeepEstimator(
             state = checkpoint.load()
             seed = seed if state is None else state["seed"]
         if fresh:
-            self._scaler = self._fit_scaler(parts, slots, fit_rows, codes, seed)
+            self._fit_scaler(parts, slots, fit_rows, codes, seed)
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
@@ -226,17 +226,21 @@ class DeepEstimator(
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
-        """Input statistics; None when inputs are left as they are."""
+        """Input statistics and class ratios; None when inputs are left as they are."""
+        self._scaler = self._class_ratio = None
         if self.normalize is None or len(parts[0].shape) > 2:
-            return None
-        weight, by_domain = fit_rows.weight, self.normalize == "domain"
+            return
+        index, by_domain = self._domain_index, self.normalize == "domain"
         # Far values carry no class but much gradient; a regression may well depend on them.
         clip = None if self._regression else _CLIP
         if by_domain and not self._regression:
-            seen = 1.0 if weight is None else weight
-            weight = seen * target_class_weight(parts, fit_rows, codes, self._n_outputs, clip, seed)
-        index = self._domain_index
-        return DomainScaler.fit(parts, slots, index, by_domain=by_domain, weight=weight, clip=clip)
+            self._class_ratio = target_class_ratio(
+                parts, fit_rows, slots, codes, self._n_outputs, clip, seed
+            )
+        weight = matched_weight(self._class_ratio, fit_rows, slots, codes)
+        self._scaler = DomainScaler.fit(
+            parts, slots, index, by_domain=by_domain, weight=weight, clip=clip
+        )
 
     def _build(self, input_shape, alignments, criterion, class_counts, seed, device):
         index = self._domain_index
@@ -305,11 +309,14 @@ class DeepEstimator(
                 counts = torch.bincount(y[source], minlength=self._n_outputs).double()
                 prior = (counts / counts.sum()).numpy()
             stopping = EarlyStopping(kind, self.n_iter_no_change, valid.to(device), prior)
-        weight = np.ones(len(slots))
-        if fit_rows.weight is not None:
+        weight, matched = (
+            np.ones(len(slots)),
+            matched_weight(self._class_ratio, fit_rows, slots, codes),
+        )
+        if matched is not None:
             for side in (fit_rows.domain >= 0, fit_rows.domain < 0):
-                mean = fit_rows.weight[side].mean() if side.any() else 0
-                weight[side] = fit_rows.weight[side] / mean if mean > 0 else 1.0
+                mean = matched[side].mean() if side.any() else 0
+                weight[side] = matched[side] / mean if mean > 0 else 1.0
         if task_weight is not None:
             task_weight = task_weight / task_weight[labelled.numpy()].mean()
             task_weight = torch.from_numpy(task_weight).to(device, self._dtype)

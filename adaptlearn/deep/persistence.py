@@ -53,6 +53,8 @@ class SaveMixin:
         if self._scaler is not None:
             tensors["scaler.mean"] = torch.from_numpy(self._scaler.mean)
             tensors["scaler.scale"] = torch.from_numpy(self._scaler.scale)
+        if self._class_ratio is not None:
+            tensors["class_ratio"] = torch.from_numpy(self._class_ratio)
         if self._class_counts is not None:
             tensors["class_counts"] = self._class_counts
         header = {
@@ -185,6 +187,8 @@ def _build(header, tensors, components):
         estimator._scaler = DomainScaler(
             mean.numpy(), scale.numpy(), _decode(header["clip"], components)
         )
+    ratio = tensors.pop("class_ratio", None)
+    estimator._class_ratio = None if ratio is None else ratio.numpy()
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", None)
     shape = tuple(int(n) for n in header["input_shape"])
