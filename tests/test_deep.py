@@ -228,7 +228,7 @@ def test_columns_that_mostly_hold_one_value_count_less():
     """Half as much at most, whatever the unit, and the same in both domains."""
     rng = np.random.default_rng(0)
     X, Xt = rng.normal(size=(2, 200, 3))
-    X[rng.random(200) < 0.95, 0] = Xt[rng.random(200) < 0.95, 0] = 7.0
+    X[rng.random(200) < 0.8, 0] = Xt[rng.random(200) < 0.8, 0] = 7.0
     for unit in (1.0, 1000.0):
         found = scaler(X * unit, X_target=Xt)
         spread = [(X * unit).std(0) / found.scale[0], Xt.std(0) / found.scale[1]]

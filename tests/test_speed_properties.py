@@ -33,7 +33,7 @@ def test_memory_mapped_rows_are_not_copied(tmp_path):
     from adaptlearn.benchmark._speed_memory import measure_in_child
 
     # The array has 391 MiB; every copy of it, or of half of it, would show.
-    params = {"batch_size": 1024, "hidden_layer_sizes": [16]}
+    params = {"batch_size": 256, "hidden_layer_sizes": [16]}
     found = measure_in_child(400_000, 256, folder=tmp_path, params=params)
     assert found["fit"] < 250 * MIB
     assert found["predict"] < 250 * MIB

@@ -18,20 +18,37 @@ def squared_distances(x):
     return (norms[:, None] + norms[None, :] - 2 * (x @ x.T)).clamp_min(0)
 
 
-def multi_kernel(distances, bandwidth=1.0):
-    r"""Sum of Gaussian kernels with :math:`\sigma_j^2 = 2^j b \bar d`, j from -3 to 1.
+class _KernelSum(torch.autograd.Function):
+    """Sum of exp(-2^i d / (2 widest)), i from 0 to 4, that keeps one matrix for its gradient.
 
-    Each kernel is the square of the next wider one, so that a single exponential is taken.
+    Each kernel is the square of the next wider one, so that a single exponential is taken; left to
+    autograd, every one of them would be kept.
     """
+
+    @staticmethod
+    def forward(ctx, distances, widest):
+        kernel = torch.exp(distances / (-2.0 * widest))
+        total, slope = kernel.clone(), kernel.clone()
+        for i in range(1, 5):
+            kernel.square_()
+            total += kernel
+            slope.add_(kernel, alpha=2.0**i)
+        ctx.save_for_backward(slope.div_(-2.0 * widest))
+        return total
+
+    @staticmethod
+    def backward(ctx, gradient):
+        (slope,) = ctx.saved_tensors
+        return gradient * slope, None
+
+
+def multi_kernel(distances, bandwidth=1.0):
+    r"""Sum of Gaussian kernels with :math:`\sigma_j^2 = 2^j b \bar d`, j from -3 to 1."""
     n = len(distances)
     mean = distances.detach().sum() / (n * n - n)
     # Collapsed features: a bandwidth below rounding error would blow the gradient up.
     widest = 2.0 * bandwidth * mean.clamp_min(torch.finfo(mean.dtype).eps)
-    total = kernel = torch.exp(distances / (-2.0 * widest))
-    for _ in range(4):
-        kernel = kernel.square()
-        total = total + kernel
-    return total
+    return _KernelSum.apply(distances, widest)
 
 
 def weighted_mmd(kernel, source_weight, target_weight):
@@ -41,11 +58,13 @@ def weighted_mmd(kernel, source_weight, target_weight):
     """
     n = len(source_weight)
     w, v = shares(source_weight), shares(target_weight)
+    # One product with both sides' shares: sums over blocks would each leave a full gradient.
+    sums = kernel @ torch.block_diag(w[:, None], v[:, None])
+    diagonal = kernel.detach().diagonal()  # a row's distance to itself has no gradient
     within = 0.0
-    for share, block in ((w, kernel[:n, :n]), (v, kernel[n:, n:])):
-        off_diagonal = share @ block @ share - share.square() @ block.diagonal()
-        within = within + off_diagonal / pair_mass(share)
-    return within - 2 * (w @ kernel[:n, n:] @ v)
+    for share, column, own in ((w, sums[:n, 0], diagonal[:n]), (v, sums[n:, 1], diagonal[n:])):
+        within = within + (share @ column - share.square() @ own) / pair_mass(share)
+    return within - 2 * (w @ sums[:n, 1])
 
 
 class _KernelAlignment(Alignment):
