@@ -34,9 +34,10 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         Factor >= 0 on the weights of all alignments.
     normalize : {"domain", "source", "batch"} or None, default="domain"
         "domain": each domain is standardised with its own statistics, at fit and at predict, and
-        so is batch norm inside a backbone. "source": inputs use the source's statistics. "batch":
-        the same, with batch norm after each hidden layer. None: inputs as they are. Rows that are
-        not vectors (images) are never rescaled.
+        so is batch norm inside a backbone; columns that mostly hold one value count down to half
+        as much as others. "source": inputs use the source's statistics. "batch": the same, with
+        batch norm after each hidden layer. None: inputs as they are. Rows that are not vectors
+        (images) are never rescaled.
     criterion : str or Criterion, default="mse"
         Task loss on labelled rows.
     sampling : {"instance", "balanced"}, default="instance"
