@@ -35,23 +35,6 @@ from adaptlearn.model_selection import (
 SCORERS = [ImportanceWeightedScorer(), EntropyScorer(), LabelledScorer("accuracy")]
 
 
-@pytest.fixture(params=[False, True], ids=["plain", "routed"])
-def routing(request):
-    with sklearn.config_context(enable_metadata_routing=request.param):
-        yield request.param
-
-
-@pytest.fixture
-def sides():
-    return make_sides()
-
-
-@pytest.fixture
-def packed(sides):
-    Xs, ys, Xt, _ = sides
-    return pack(Xs, ys, Xt)
-
-
 def shares(fold, *columns):
     """Rows of each combination of the columns in a fold."""
     return pd.Series(list(zip(*(c[fold] for c in columns), strict=True))).value_counts()

@@ -14,7 +14,7 @@ from sklearn.model_selection import (
 )
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from two_sides import PerSide, make_sides
+from two_sides import PerSide
 
 from adaptlearn import metrics, pack
 from adaptlearn.model_selection import (
@@ -26,23 +26,6 @@ from adaptlearn.model_selection import (
 )
 
 SCORERS = [ImportanceWeightedScorer(), EntropyScorer(), LabelledScorer("accuracy")]
-
-
-@pytest.fixture(params=[False, True], ids=["plain", "routed"])
-def routing(request):
-    with sklearn.config_context(enable_metadata_routing=request.param):
-        yield request.param
-
-
-@pytest.fixture
-def sides():
-    return make_sides()
-
-
-@pytest.fixture
-def packed(sides):
-    Xs, ys, Xt, _ = sides
-    return pack(Xs, ys, Xt)
 
 
 def test_labelled_scorer_predicts_each_row_on_its_own_side(sides, packed):

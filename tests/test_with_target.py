@@ -17,21 +17,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 from two_sides import PerSide, make_sides
 
-from adaptlearn import DomainAdaptationClassifier, DomainAdaptationRegressor, pack
+from adaptlearn import DomainAdaptationClassifier, DomainAdaptationRegressor
 from adaptlearn.model_selection import (
     WithTarget,
 )
-
-
-@pytest.fixture
-def sides():
-    return make_sides()
-
-
-@pytest.fixture
-def packed(sides):
-    Xs, ys, Xt, _ = sides
-    return pack(Xs, ys, Xt)
 
 
 def deep(**parameters):
