@@ -86,6 +86,30 @@ def test_ridge_scores_are_those_of_scikit_learn(n_columns):
         np.testing.assert_allclose(scores.numpy(), expected, atol=1e-12)
 
 
+def test_closed_form_against_loops():
+    rng = np.random.default_rng(3)
+    y, n_classes, rounds = np.arange(12) % 3, 3, 10
+    source = rng.normal(size=(12, 4)) + 2 * np.eye(3, 4)[y]
+    target = rng.normal(size=(9, 4)) + 2 * np.eye(3, 4)[np.arange(9) % 3] + 0.5
+    chosen, label = [], np.zeros(9, int)
+    for r in range(1, rounds + 1):
+        x = np.vstack([source, target[chosen]])
+        hot = np.eye(n_classes)[np.concatenate([y, label[chosen]])]
+        share = np.array([1 / 12] * 12 + [1 / 9] * len(chosen))
+        share = share / share.sum()
+        penalty = 0.7 * np.trace(np.cov(x, rowvar=False, aweights=share, ddof=0)) / 4
+        model = Ridge(alpha=penalty).fit(x, hot, sample_weight=share)
+        scores = [model.predict(side) for side in (source, target)]
+        proba = slow_labels(scores[0], y, scores[1], n_classes, 10.0)
+        label, chosen = proba.argmax(1), []
+        for k in range(n_classes):
+            members = sorted(np.flatnonzero(label == k), key=lambda i: -proba[i].max())
+            chosen += [i for place, i in enumerate(members) if place / len(members) < r / rounds]
+    given = (torch.from_numpy(a) for a in (source, y, target))
+    found = closed_form_labels(*given, n_classes, 10.0, 0.7)
+    np.testing.assert_allclose(found.numpy(), proba, rtol=1e-6)
+
+
 def test_closed_form_follows_clusters_that_a_linear_source_model_cuts():
     """Target clusters moved across the source's boundary; ten rounds find them, one does not."""
     rng = np.random.default_rng(0)

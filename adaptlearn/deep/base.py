@@ -309,10 +309,8 @@ class DeepEstimator(
                 counts = torch.bincount(y[source], minlength=self._n_outputs).double()
                 prior = (counts / counts.sum()).numpy()
             stopping = EarlyStopping(kind, self.n_iter_no_change, valid.to(device), prior)
-        weight, matched = (
-            np.ones(len(slots)),
-            matched_weight(self._class_ratio, fit_rows, slots, codes),
-        )
+        weight = np.ones(len(slots))
+        matched = matched_weight(self._class_ratio, fit_rows, slots, codes)
         if matched is not None:
             for side in (fit_rows.domain >= 0, fit_rows.domain < 0):
                 mean = matched[side].mean() if side.any() else 0

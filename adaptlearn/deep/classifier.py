@@ -39,8 +39,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         drift, .53 on Office-Caltech SURF and .62 on MNIST/USPS (logistic regression on the source:
         .53, .46, .27; ``python -m adaptlearn.benchmark accuracy``). These three decided, but for
         two choices: `MCC` with Adam, about as good on them, fell below source-only on Amazon
-        reviews and heart; and `MMD` is there because it adds two points on Amazon reviews at no
-        cost on the three.
+        reviews and heart; and `MMD` is there because it helps on Amazon reviews.
     alignment_weight : float, default=1.0
         Factor >= 0 on the weights of all alignments.
     normalize : {"domain", "source", "batch"} or None, default="domain"

@@ -188,6 +188,9 @@ def _build(header, tensors, components):
             mean.numpy(), scale.numpy(), _decode(header["clip"], components)
         )
     ratio = tensors.pop("class_ratio", None)
+    index = estimator._domain_index
+    if ratio is not None and ratio.shape != (len(index.ids), estimator._n_outputs):
+        raise ValueError("class ratios, domains and classes do not fit together")
     estimator._class_ratio = None if ratio is None else ratio.numpy()
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", None)
