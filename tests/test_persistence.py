@@ -374,6 +374,7 @@ def edited(path, change):
         ),
         (lambda h, t: t.pop(next(k for k in t if k.startswith("network."))), "cannot be loaded"),
         (lambda h, t: t.update(surplus=torch.zeros(1)), "cannot be loaded"),
+        (lambda h, t: t.update(class_ratio=t["class_ratio"][:1].clone()), "class ratios"),
         (lambda h, t: h["domains"].__setitem__(0, [0, 1]), "cannot be loaded"),
         (lambda h, t: h["classes_"]["values"].append(9), "cannot be loaded"),
     ],
