@@ -106,9 +106,10 @@ BASES = {DomainAdaptationClassifier, DomainAdaptationRegressor}
 
 def checked():
     # Presets share all code with the base; a small net is enough for what the checks ask.
+    small = {"max_epochs": 20, "learning_rate": 0.01, "hidden_layer_sizes": (32,)}
     for cls in DEEP:
-        yield cls() if cls in BASES else cls(max_epochs=20, hidden_layer_sizes=(32,))
-    inner = DomainAdaptationClassifier(max_epochs=20, hidden_layer_sizes=(32,), random_state=0)
+        yield cls() if cls in BASES else cls(**small)
+    inner = DomainAdaptationClassifier(**small, random_state=0)
     yield WithTarget(inner, None)
 
 

@@ -112,7 +112,7 @@ def test_every_class_comes_back_equal(name, data, tmp_path):
         {"criterion": CrossEntropy(label_smoothing=0.1), "class_weight": {0: 1.0, 1: 2.5, 2: 0.1}},
         {"optimizer": torch.optim.RMSprop, "schedule": "cosine", "learning_rate": 1e-3},
         {"early_stopping": True, "max_epochs": np.int64(3), "dropout": np.float32(0.5)},
-        {"net_params": {"optimizer__momentum": 0.5}, "verbose": 0, "random_state": None},
+        {"net_params": {"optimizer__eps": 1e-6}, "verbose": 0, "random_state": None},
         {"hidden_layer_sizes": [8, 8], "class_weight": "balanced", "compile": False},
     ],
     ids=str,

@@ -25,7 +25,8 @@ from adaptlearn.model_selection import (
 
 def deep(**parameters):
     return make_pipeline(
-        StandardScaler(), DomainAdaptationClassifier(max_epochs=8, random_state=0, **parameters)
+        StandardScaler(),
+        DomainAdaptationClassifier(max_epochs=8, learning_rate=0.01, random_state=0, **parameters),
     )
 
 

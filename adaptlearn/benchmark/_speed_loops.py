@@ -22,7 +22,7 @@ from ..deep import DomainAdaptationClassifier
 from . import _peers
 
 N_CLASSES = 10
-RATE, DECAY, CLIP, SEED = 0.01, 1e-3, 3.0, 0
+RATE, DECAY, CLIP, SEED = 1e-3, 1e-2, 3.0, 0
 
 
 class Net(NamedTuple):
@@ -178,9 +178,7 @@ def fit_hand(task, n_epochs):
     torch.manual_seed(SEED)
     alignment = _HAND_LOSSES.get(task.alignment)
     net = HandNet(task.net, by_domain=alignment is not None)
-    optimizer = torch.optim.SGD(
-        net.parameters(), lr=RATE, momentum=0.9, nesterov=True, weight_decay=DECAY, fused=True
-    )
+    optimizer = torch.optim.AdamW(net.parameters(), lr=RATE, weight_decay=DECAY, fused=True)
     X, mean, std = _hand_rows(task.X)
     if alignment is not None:
         X_target, mean, std = _hand_rows(task.X_target)
@@ -235,10 +233,8 @@ class _Logits(HandNet):
 
 
 _OPTIMIZER = {
-    "optimizer": torch.optim.SGD,
+    "optimizer": torch.optim.AdamW,
     "lr": RATE,
-    "optimizer__momentum": 0.9,
-    "optimizer__nesterov": True,
     "optimizer__weight_decay": DECAY,
     "optimizer__fused": True,
 }

@@ -11,8 +11,10 @@ from ._rows import chunks, dense, rows_of
 _PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
 _FEW_ROWS = 20
 _FLOOR = 1e-3
-# Rows of a domain that tell whether a column mostly holds one value, and v of such columns.
-_SHARE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
+# Rows of a domain that tell which values a column holds; v of columns that mostly hold one.
+_SAMPLE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
+# Discrete columns: at most so many values, met in other domains by so many of each domain's rows.
+_FEW_VALUES, _COVER = 10, 0.9
 
 
 def target_class_ratio(parts, fit_rows, slots, codes, n_classes, clip, seed):
@@ -79,6 +81,11 @@ class DomainScaler:
     values where it does not, and count as much as one that always varies; here it counts down to
     half as much. Without such columns this is plain standardisation.
 
+    A discrete column (an indicator, a code, a small count: at most ten values, which the domains
+    share) has one mean and standard deviation for all domains. Its numbers mean the same
+    everywhere, so another share of ones is no offset or gain to undo; undone, it would give one
+    value two meanings and hide from an alignment what only one domain has.
+
     Attributes
     ----------
     mean, scale : ndarrays of shape (n_slots, n_columns), float64
@@ -104,7 +111,7 @@ class DomainScaler:
         clip : float, optional
         """
         n_domains, n_sources = len(index.ids), len(index.sources)
-        mass, mean, var = _moments(parts, slots, n_domains, weight)
+        mass, means, var = _moments(parts, slots, n_domains, weight)
         is_source = np.arange(n_domains) < n_sources
         members = [np.arange(n_domains) == k for k in range(n_domains)]
         members += [is_source, ~is_source if n_sources < n_domains else is_source]
@@ -112,12 +119,16 @@ class DomainScaler:
             members = [is_source] * index.n_slots
         # A column that is constant in one domain must not blow up there (sensor off, missing = 0).
         floor = _FLOOR * np.sqrt(mass @ var / mass.sum()) if by_domain else 0.0
-        tables = [_pool(mass * m, mean, var) for m in members]
+        tables = [_pool(mass * m, means, var) for m in members]
         mean = np.array([m for m, _ in tables])
-        scale = np.sqrt([v for _, v in tables])
-        scale = np.maximum(scale, floor)
+        scale = np.maximum(np.sqrt([v for _, v in tables]), floor)
         if by_domain:
-            scale = scale / _column_weight(parts, slots, n_domains, weight)
+            samples = _samples(parts, slots, n_domains, weight)
+            discrete = _discrete(samples)
+            pooled_mean, pooled_var = _pool(mass, means, var)
+            mean[:, discrete] = pooled_mean[discrete]
+            scale[:, discrete] = np.sqrt(pooled_var[discrete])
+            scale = scale / _column_weight(samples)
         return cls(mean, np.where(scale > 0, scale, 1.0), clip)
 
     def apply(self, block, slots):
@@ -151,18 +162,44 @@ def _moments(parts, slots, n_domains, weight):
     return mass, mean, var / safe
 
 
-def _column_weight(parts, slots, n_domains, weight):
-    """Square root of v / mean(v), see `DomainScaler`, from evenly spaced rows of each domain."""
-    differ = []
+def _samples(parts, slots, n_domains, weight):
+    """Evenly spaced rows of each domain that has any, with their shares of its weight."""
+    samples = []
     for k in range(n_domains):
         members = np.flatnonzero(slots == k if weight is None else (slots == k) & (weight > 0))
         if not len(members):
             continue
-        spaced = np.linspace(0, len(members) - 1, min(len(members), _SHARE_ROWS)).astype(int)
+        spaced = np.linspace(0, len(members) - 1, min(len(members), _SAMPLE_ROWS)).astype(int)
         members = members[spaced]
-        block = rows_of(parts, members)
         w = np.ones(len(members)) if weight is None else weight[members]
-        w = w / w.sum()
+        samples.append((rows_of(parts, members), w / w.sum()))
+    return samples
+
+
+def _discrete(samples):
+    """Whether a column has few values and the domains share them, see `DomainScaler`.
+
+    Few is also at most a tenth of the rows. A column that is constant in each domain, or coded
+    from 0 in one and from 1 in another, is not shared.
+    """
+    rows = np.concatenate([block for block, _ in samples])
+    limit = min(_FEW_VALUES, len(rows) // 10)
+    ordered = np.sort(rows, axis=0)
+    few = 1 + np.count_nonzero(ordered[1:] != ordered[:-1], axis=0) <= limit
+    rows, value = rows[:, few], ordered[0, few]
+    cover = np.zeros((len(samples), few.sum()))
+    for _ in range(limit):
+        share = np.array([w @ (block[:, few] == value) for block, w in samples])
+        cover += np.where((share > 0).sum(axis=0) > 1, share, 0.0)
+        value = np.where(rows > value, rows, np.inf).min(axis=0)
+    few[few] = cover.min(axis=0) >= _COVER - 1e-9
+    return few
+
+
+def _column_weight(samples):
+    """Square root of v / mean(v), see `DomainScaler`."""
+    differ = []
+    for block, w in samples:
         order = np.argsort(block, axis=0)
         middle = (np.cumsum(w[order], axis=0) >= 0.5 - 1e-9).argmax(axis=0)
         median = np.take_along_axis(block, np.take_along_axis(order, middle[None], 0), 0)

@@ -35,16 +35,17 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     normalize : {"domain", "source", "batch"} or None, default="domain"
         "domain": each domain is standardised with its own statistics, at fit and at predict, and
         so is batch norm inside a backbone; columns that mostly hold one value count down to half
-        as much as others. "source": inputs use the source's statistics. "batch": the same, with
-        batch norm after each hidden layer. None: inputs as they are. Rows that are not vectors
-        (images) are never rescaled.
+        as much as others, and discrete columns (at most ten values, which the domains share) have
+        one mean and standard deviation for all domains. "source": inputs use the source's
+        statistics. "batch": the same, with batch norm after each hidden layer. None: inputs as
+        they are. Rows that are not vectors (images) are never rescaled.
     criterion : str or Criterion, default="mse"
         Task loss on labelled rows.
     sampling : {"instance", "balanced"}, default="instance"
         Labelled batches: every row equally often, or every class equally often.
-    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="sgd"
+    optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
-    learning_rate : float, default=0.01
+    learning_rate : float, default=0.003
         Initial rate, > 0.
     schedule : {"inverse", "cosine", "linear", "constant"} or callable, default="inverse"
         Factor on the rate over the progress p of this fit, from 0 to 1. "inverse" is
@@ -54,7 +55,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     max_epochs : int or "auto", default="auto"
         Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
         steps, at least 12 and at most 100.
-    weight_decay : float, default=0.001
+    weight_decay : float, default=0.01
         L2 penalty, >= 0.
     dropout : float, default=0.0
         Share of hidden units dropped, in [0, 1).
@@ -81,7 +82,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     callbacks : list of skorch callbacks, optional
         Copied before use.
     net_params : dict, optional
-        Settings of the skorch net, ``{"optimizer__momentum": 0.8}``.
+        Settings of the skorch net, ``{"optimizer__eps": 1e-6}``.
     random_state : int, RandomState or None, default=None
         With an integer, two fits on one machine give bit-equal weights.
     verbose : int, default=0
@@ -126,12 +127,12 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         normalize="domain",
         criterion="mse",
         sampling="instance",
-        optimizer="sgd",
-        learning_rate=0.01,
+        optimizer="adamw",
+        learning_rate=3e-3,
         schedule="inverse",
         batch_size=64,
         max_epochs="auto",
-        weight_decay=1e-3,
+        weight_decay=1e-2,
         dropout=0.0,
         target_labels="ignore",
         early_stopping=False,
