@@ -47,10 +47,34 @@ class Network(nn.Module):
         return any(isinstance(layer, DomainBatchNorm) for layer in self.modules())
 
 
+class CosineHead(nn.Linear):
+    """Logits that are `scale` times the cosines between features and class weights.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    scale : float
+    """
+
+    def __init__(self, in_features, out_features, scale):
+        super().__init__(in_features, out_features, bias=False)
+        self.scale = scale
+
+    def forward(self, features):
+        """Logits of shape (n_rows, out_features), between -scale and scale."""
+        # A row of zeros has no direction; its gradient grows as one over the guard.
+        rows = nn.functional.normalize(features, eps=1e-6)
+        return self.scale * nn.functional.linear(rows, nn.functional.normalize(self.weight))
+
+
 def build_network(
-    backbone, input_shape, n_outputs, *, hidden_layer_sizes, bottleneck, dropout, normalize, index
-):
-    """Network for rows of `input_shape`, with `index` the domains of the fit."""
+    backbone, input_shape, n_outputs, *, hidden_layer_sizes, bottleneck, dropout, normalize, index,
+    cosine_scale=None,
+):  # fmt: skip
+    """Network for rows of `input_shape`, with `index` the domains of the fit.
+
+    With a `cosine_scale` it ends in a `CosineHead`.
+    """
     context = DomainContext()
     sides = len(index.sources), len(index.targets)
 
@@ -79,7 +103,11 @@ def build_network(
     if bottleneck is not None:
         neck = nn.Sequential(*dense(width, bottleneck))
         width = bottleneck
-    return Network(body, neck, nn.Linear(width, n_outputs), context)
+    if cosine_scale is None:
+        head = nn.Linear(width, n_outputs)
+    else:
+        head = CosineHead(width, n_outputs, cosine_scale)
+    return Network(body, neck, head, context)
 
 
 def make_backbone(backbone, input_shape):

@@ -23,13 +23,15 @@ class Objective(nn.Module):
         Multiplies every alignment's own weight.
     sizes : dict
         Arguments of ``Alignment.build``.
+    labels : Tensor
+        Argument of ``Criterion.build``.
     """
 
-    def __init__(self, criterion, alignments, alignment_weight, sizes):
+    def __init__(self, criterion, alignments, alignment_weight, sizes, labels):
         super().__init__()
         self.criterion, self.alignments = criterion, alignments
         self.alignment_weight = alignment_weight
-        self.criterion_net = criterion.build(sizes["class_counts"])
+        self.criterion_net = criterion.build(labels)
         self.nets = nn.ModuleList(_module_or_empty(a.build(**sizes)) for a in alignments)
         self.names = [member_name("alignment", a) for a in alignments]
         self.updating = [_overrides(a, "update") for a in alignments]
@@ -45,7 +47,7 @@ class Objective(nn.Module):
             logits = source.logits
         elif both:
             logits = logits[:n]
-        values = self.criterion.loss(logits, batch.y, self.criterion_net)
+        values = self.criterion.loss(logits, batch.y, progress, self.criterion_net)
         total = values.mean() if batch.task_weight is None else (values * batch.task_weight).mean()
         parts = {"task": total.detach()}
         if aligned:

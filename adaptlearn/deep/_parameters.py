@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
-from .._components import resolve
+from .._components import registered, resolve
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
 from ._trainer import SCHEDULES
@@ -79,7 +79,9 @@ def check_parameters(estimator, alignment, *, regression):
                 f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
                 "'callbacks__'. Other settings are parameters of the estimator."
             )
-    return _alignments(alignment, regression), _criterion(estimator.criterion, regression)
+    criterion = _criterion(estimator.criterion, regression)
+    _check_rebalancing(criterion, params)
+    return _alignments(alignment, regression), criterion
 
 
 def _check_widths(sizes):
@@ -114,6 +116,28 @@ def _alignments(spec, regression):
 def _criterion(spec, regression):
     criterion = resolve("criterion", spec)
     if not isinstance(criterion, Criterion) or criterion.regression != regression:
-        allowed = "'mse' or 'huber'" if regression else "'cross_entropy'"
-        raise ValueError(f"criterion={spec!r} does not fit this task; use {allowed}.")
+        known = sorted(registered("criterion").items())
+        fitting = [n for n, cls in known if getattr(cls, "regression", None) == regression]
+        task = "regression" if regression else "classification"
+        raise ValueError(
+            f"criterion={spec!r} does not fit this task ({task}); use one of {fitting}, or an "
+            "object of such a class."
+        )
     return criterion
+
+
+def _check_rebalancing(criterion, params):
+    """Imbalance is countered once: by the loss, the batches or the weights."""
+    if not criterion.rebalances:
+        return
+    if params["sampling"] == "balanced":
+        given, way_out = "sampling='balanced'", "sampling='instance'"
+    elif params.get("class_weight") is not None:
+        given, way_out = f"class_weight={params['class_weight']!r}", "class_weight=None"
+    else:
+        return
+    raise ValueError(
+        f"criterion={criterion!r} counters imbalance itself, and {given} would do so a second "
+        f"time. Set {way_out}, or a criterion that does not: 'cross_entropy', 'focal' or "
+        "'asymmetric'."
+    )

@@ -36,7 +36,8 @@ class EarlyStopping:
         """Evaluate the epoch, add what was measured to `record`; true when it is time to stop."""
         objective = trainer.criterion_
         _, logits = trainer.forward_rows(data.rows.take, self.valid, data.slots[self.valid])
-        losses = objective.criterion.loss(logits, data.y[self.valid], objective.criterion_net)
+        # Progress 1: all epochs are measured by the loss that training ends with.
+        losses = objective.criterion.loss(logits, data.y[self.valid], 1.0, objective.criterion_net)
         if data.task_weight is not None:
             weight = data.task_weight[self.valid]
             losses = losses * weight / weight.mean() if weight.any() else losses

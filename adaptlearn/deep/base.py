@@ -158,7 +158,7 @@ class DeepEstimator(
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
         slots = self._domain_index.slots(fit_rows.domain)
-        codes, task_weight, class_counts = self._encode(fit_rows, fresh)
+        codes, task_weight, labels = self._encode(fit_rows, fresh)
         self._warn_without_target(fit_rows, alignments)
         device = self._pick_device()
         seed = self._draw_seed()
@@ -175,7 +175,7 @@ class DeepEstimator(
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
-                self._build(parts[0].shape[1:], alignments, criterion, class_counts, seed, device)
+                self._build(parts[0].shape[1:], alignments, criterion, labels, seed, device)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
         iterator = BatchIterator(data, self.batch_size)
         if epochs == "auto":
@@ -242,12 +242,14 @@ class DeepEstimator(
             parts, slots, index, by_domain=by_domain, weight=weight, clip=clip
         )
 
-    def _build(self, input_shape, alignments, criterion, class_counts, seed, device):
+    def _build(self, input_shape, alignments, criterion, labels, seed, device):
         index = self._domain_index
+        class_counts = None if self._regression else labels
         network = build_network(
             self.backbone, input_shape, self._n_outputs,
             hidden_layer_sizes=self.hidden_layer_sizes, bottleneck=self.bottleneck,
             dropout=self.dropout, normalize=self.normalize, index=index,
+            cosine_scale=criterion.scale if criterion.cosine_head else None,
         ).to(device, self._dtype)  # fmt: skip
         sizes = {
             "n_features": network.head.in_features,
@@ -258,7 +260,7 @@ class DeepEstimator(
         }
         if not index.targets:
             alignments = []
-        objective = Objective(criterion, alignments, self.alignment_weight, sizes)
+        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):

@@ -54,7 +54,10 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         None: inputs as they are. Standardised inputs are clipped to [-3, 3]. Rows that are not
         vectors (images) are never rescaled.
     criterion : str or Criterion, default="cross_entropy"
-        Task loss on labelled rows.
+        Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
+        classes, "class_balanced", "ldam" and "logit_adjusted", or an object from
+        `adaptlearn.imbalance` such as ``LogitAdjusted(tau=0.5)``. The three that rebalance
+        go neither with ``sampling="balanced"`` nor with `class_weight`.
     sampling : {"instance", "balanced"}, default="instance"
         Labelled batches: every row equally often, or every class equally often.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"

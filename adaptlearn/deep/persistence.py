@@ -193,7 +193,7 @@ def _build(header, tensors, components):
         raise ValueError("class ratios, domains and classes do not fit together")
     estimator._class_ratio = None if ratio is None else ratio.numpy()
     device = estimator._pick_device()
-    counts = tensors.pop("class_counts", None)
+    counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])
     estimator._build(shape, alignments, criterion, counts, int(header["seed"]), device)
     for prefix, module in (

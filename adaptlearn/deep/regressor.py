@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
@@ -40,7 +41,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         statistics. "batch": the same, with batch norm after each hidden layer. None: inputs as
         they are. Rows that are not vectors (images) are never rescaled.
     criterion : str or Criterion, default="mse"
-        Task loss on labelled rows.
+        Task loss on labelled rows: "mse", "huber", "density_weighted" (rare values count more), or
+        an object from `adaptlearn.imbalance`.
     sampling : {"instance", "balanced"}, default="instance"
         Labelled batches: every row equally often, or every class equally often.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
@@ -232,7 +234,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     _n_outputs = 1
 
     def _encode(self, fit_rows, fresh):
-        """Standardised targets, task weights, no class counts."""
+        """Standardised targets, task weights and the targets of the labelled rows."""
         source = fit_rows.labelled & (fit_rows.domain >= 0)
         if fresh:
             y = fit_rows.y[source]
@@ -242,4 +244,4 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
                 float(np.sqrt(np.average((y - self._y_mean) ** 2, weights=weight))) or 1.0
             )
         values = np.where(fit_rows.labelled, (fit_rows.y - self._y_mean) / self._y_scale, 0.0)
-        return values, fit_rows.weight, None
+        return values, fit_rows.weight, torch.from_numpy(values[fit_rows.labelled])

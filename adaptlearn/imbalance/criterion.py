@@ -1,4 +1,4 @@
-"""Task losses on labelled rows."""
+"""What a task loss is, and the plain one: cross-entropy."""
 
 from __future__ import annotations
 
@@ -6,38 +6,111 @@ from numbers import Real
 
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator
+from torch import nn
 
 from .._compat import Interval
 from .._components import register
 
+# Constraints shared by the losses.
+NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
+POSITIVE = [Interval(Real, 0, None, closed="neither")]
+SMOOTHING = [Interval(Real, 0, 1, closed="left")]
+
 
 class Criterion(BaseEstimator):
-    """Base class of task losses; subclass it and write ``loss``.
+    """Base class of task losses. Subclass it and write ``loss``.
+
+    A criterion describes; what it keeps during a fit stands in the module that ``build`` returns.
 
     Class attributes
     ----------------
     regression : bool
-        Whether y holds numbers (shape (n, 1) like the output) instead of class codes.
+        Whether y holds numbers (the output has shape (n, 1)) instead of class codes.
+    rebalances : bool
+        Whether the loss itself counters imbalance. Balanced sampling and class weights are then
+        refused, which would counter it twice.
+    cosine_head : bool
+        Whether logits are to be ``scale`` times the cosines between features and class weights,
+        without a bias. The head multiplies by the scale, so that the softmax of the logits is
+        what ``predict_proba`` returns and what alignments read.
+    scale : float
+        Factor on the cosines; only read with a cosine head.
     """
 
     regression = False
+    rebalances = False
+    cosine_head = False
+    scale = 1.0
 
     def build(self, class_counts):
-        """Make buffers of one fit from the labelled rows per class; None when there are none."""
+        """Make the buffers of one fit.
+
+        Parameters
+        ----------
+        class_counts : Tensor of shape (n_classes,), int64
+            Labelled rows per class; some may be 0. In regression, the standardised labelled
+            values instead, shape (n_labelled,), float64; none when the module is made to be filled
+            from a file.
+
+        Returns
+        -------
+        nn.Module or None
+            Moved and saved with the estimator; handed to ``loss`` as `net`.
+        """
         return None
 
-    def loss(self, logits, y, net):
-        """Loss of each row, unreduced, shape (n,).
+    def loss(self, logits, y, progress, net):
+        """Loss of each row, unreduced.
 
         Parameters
         ----------
         logits : Tensor of shape (n, n_classes) or (n, 1)
         y : Tensor of shape (n,)
             int64 class codes, or floats in regression.
+        progress : float
+            (step + 1/2) / steps of this fit, in (0, 1); 1 when held-out rows are evaluated.
         net : nn.Module or None
             What ``build`` returned.
+
+        Returns
+        -------
+        Tensor of shape (n,)
         """
-        raise TypeError(f"{type(self).__name__} must define loss(logits, y, net).")
+        raise TypeError(f"{type(self).__name__} must define loss(logits, y, progress, net).")
+
+    def trained_prior(self, sampled, class_counts):
+        """Class proportions that the trained probabilities stand for.
+
+        The softmax of the logits is a posterior under these proportions, so a correction to
+        another prior divides by them, and nothing is corrected twice.
+
+        Parameters
+        ----------
+        sampled : ndarray of shape (n_classes,)
+            Class proportions of the rows as drawn (and weighted) in training; sums to 1.
+        class_counts : array-like of shape (n_classes,)
+            What ``build`` received.
+
+        Returns
+        -------
+        ndarray of shape (n_classes,)
+            Sums to 1; `sampled` itself unless the loss rebalances.
+        """
+        return sampled
+
+
+class Buffers(nn.Module):
+    """Named tensors of one fit, on the device and in the checkpoint.
+
+    Parameters
+    ----------
+    **tensors : Tensor
+    """
+
+    def __init__(self, **tensors):
+        super().__init__()
+        for name, tensor in tensors.items():
+            self.register_buffer(name, tensor)
 
 
 @register("criterion", "cross_entropy")
@@ -56,57 +129,11 @@ class CrossEntropy(Criterion):
     CrossEntropy(label_smoothing=0.2)
     """
 
-    _parameter_constraints = {"label_smoothing": [Interval(Real, 0, 1, closed="left")]}
+    _parameter_constraints = {"label_smoothing": SMOOTHING}
 
     def __init__(self, label_smoothing=0.1):
         self.label_smoothing = label_smoothing
 
-    def loss(self, logits, y, net):
+    def loss(self, logits, y, progress, net):
         """Cross-entropy of each row."""
         return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing, reduction="none")
-
-
-@register("criterion", "mse")
-class MeanSquaredError(Criterion):
-    r"""Squared error :math:`(z - y)^2` of the standardised target value.
-
-    Examples
-    --------
-    >>> from adaptlearn.imbalance import MeanSquaredError
-    >>> MeanSquaredError()
-    MeanSquaredError()
-    """
-
-    regression = True
-
-    def loss(self, logits, y, net):
-        """Squared error of each row."""
-        return (logits.squeeze(1) - y).square()
-
-
-@register("criterion", "huber")
-class Huber(Criterion):
-    r"""Huber loss: :math:`r^2 / 2` up to :math:`\delta`, :math:`\delta(|r| - \delta / 2)` beyond.
-
-    Parameters
-    ----------
-    delta : float, default=1.0
-        Turning point, > 0, in standard deviations of the source's y.
-
-    Examples
-    --------
-    >>> from adaptlearn.imbalance import Huber
-    >>> Huber(delta=1.35)
-    Huber(delta=1.35)
-    """
-
-    regression = True
-
-    _parameter_constraints = {"delta": [Interval(Real, 0, None, closed="neither")]}
-
-    def __init__(self, delta=1.0):
-        self.delta = delta
-
-    def loss(self, logits, y, net):
-        """Huber loss of each row."""
-        return F.huber_loss(logits.squeeze(1), y, delta=self.delta, reduction="none")
