@@ -17,9 +17,8 @@ class Focal(Criterion):
     classes do not drown the rest. :math:`p_y` is the plain softmax: weights of classes or rows
     multiply the loss of a row and never enter its focus.
 
-    The loss does not rebalance: it knows of no class proportions. It is flatter than cross-entropy
-    near certainty, so its probabilities are those of the drawn proportions only in rank, and less
-    sure.
+    The loss does not rebalance: it knows of no class proportions. Its probabilities belong to the
+    drawn proportions as those of cross-entropy do, but are less sure: it is flat near certainty.
 
     Parameters
     ----------
