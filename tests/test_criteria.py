@@ -365,6 +365,10 @@ def test_prior_by_hand():
         LogitAdjusted(label_smoothing=0),
         LogitAdjusted(tau=0.4, label_smoothing=0),
         LDAM(max_margin=0.0, beta=0.9),
+        CrossEntropy(),
+        ClassBalanced(beta=0.9, label_smoothing=0.3),
+        LogitAdjusted(),
+        LogitAdjusted(tau=0.4, label_smoothing=0.3),
     ],
     ids=str,
 )
@@ -372,7 +376,8 @@ def test_prior_by_hand():
 def test_best_probabilities_are_those_of_the_declared_prior(criterion, sampled):
     """Free logits for each of four inputs, trained on the whole joint distribution."""
     counts, sampled = [70, 20, 10], np.array(sampled)
-    given_class = np.random.default_rng(0).dirichlet(np.ones(4), size=3).T  # p(x | y), (4, 3)
+    given_class = np.random.default_rng(0).dirichlet(np.ones(4), size=3).T + 0.02
+    given_class /= given_class.sum(0)  # p(x | y), shape (4, 3)
     x, y = (torch.from_numpy(a.ravel()) for a in np.indices((4, 3)))
     mass = torch.from_numpy((given_class * sampled).ravel())
     net = built(criterion, counts)
@@ -386,9 +391,38 @@ def test_best_probabilities_are_those_of_the_declared_prior(criterion, sampled):
         return loss
 
     optimizer.step(closure)
+    found = criterion.posterior(table.detach().softmax(1).numpy(), counts)
     posterior = given_class * criterion.trained_prior(sampled, counts)
     posterior /= posterior.sum(1, keepdims=True)
-    np.testing.assert_allclose(table.detach().softmax(1).numpy(), posterior, atol=1e-5)
+    np.testing.assert_allclose(found, posterior, atol=1e-5)
+
+
+def test_smoothing_is_undone_by_hand():
+    # .9 e + .1 / 2: certain rows have .95, and .725 stands for .75
+    proba = np.array([[0.95, 0.05], [0.725, 0.275], [0.5, 0.5]])
+    expected = [[1, 0], [0.75, 0.25], [0.5, 0.5]]
+    for criterion in (CrossEntropy(), ClassBalanced(), LogitAdjusted(tau=0)):
+        np.testing.assert_allclose(criterion.posterior(proba, [90, 10]), expected, atol=1e-3)
+    assert criterion.posterior(proba, [90, 10]).min() > 0
+    # spread 3/4, 1/4: a certain row of class 0 has .9 + .1 * 3/4 and .1 / 4, over 3/4 and 1/4
+    sure = np.array([[1.3, 0.1]]) / 1.4
+    np.testing.assert_allclose(LogitAdjusted().posterior(sure, [3, 1]), [[1, 0]], atol=1e-3)
+    for plain in (
+        CrossEntropy(0.0),
+        ClassBalanced(label_smoothing=0),
+        Focal(),
+        Asymmetric(),
+        LDAM(),
+    ):
+        assert plain.posterior(proba, [90, 10]) is proba
+
+
+def test_change_of_prior_after_smoothing():
+    """A sure answer stays, though the rare class is multiplied by 100."""
+    proba = np.array([[0.945, 0.055]])  # a little off the floor of .05
+    factor = np.array([0.5, 0.5]) / CrossEntropy().trained_prior(np.array([0.99, 0.01]), None)
+    assert (proba * factor).argmax() == 1
+    assert (CrossEntropy().posterior(proba, None) * factor).argmax() == 0
 
 
 # --- regression ---------------------------------------------------------------------------------

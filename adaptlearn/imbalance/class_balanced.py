@@ -11,7 +11,7 @@ import torch.nn.functional as F
 
 from .._compat import Interval
 from .._components import register
-from .criterion import SMOOTHING, Buffers, Criterion
+from .criterion import SMOOTHING, Buffers, Criterion, evenly, unsmoothed
 
 BETA = [Interval(Real, 0, 1, closed="left")]
 
@@ -98,6 +98,10 @@ class ClassBalanced(Criterion):
     def trained_prior(self, sampled, class_counts):
         """Proportions of the drawn rows times the weights of their classes."""
         return reweighted(sampled, effective_number_weights(class_counts, self.beta).numpy())
+
+    def posterior(self, proba, class_counts):
+        """Probabilities with label smoothing undone."""
+        return unsmoothed(proba, self.label_smoothing, evenly(proba.shape[1]))
 
 
 def reweighted(sampled, weight):

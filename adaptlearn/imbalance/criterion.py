@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from numbers import Real
 
+import numpy as np
 import torch.nn.functional as F
 from sklearn.base import BaseEstimator
 from torch import nn
@@ -15,6 +16,8 @@ from .._components import register
 NON_NEGATIVE = [Interval(Real, 0, None, closed="left")]
 POSITIVE = [Interval(Real, 0, None, closed="neither")]
 SMOOTHING = [Interval(Real, 0, 1, closed="left")]
+
+_RESIDUE = 1e-3
 
 
 class Criterion(BaseEstimator):
@@ -81,8 +84,8 @@ class Criterion(BaseEstimator):
     def trained_prior(self, sampled, class_counts):
         """Class proportions that the trained probabilities stand for.
 
-        The softmax of the logits is a posterior under these proportions, so a correction to
-        another prior divides by them, and nothing is corrected twice.
+        The softmax of the logits (after `posterior`) is a posterior under these proportions, so
+        a correction to another prior divides by them, and nothing is corrected twice.
 
         Parameters
         ----------
@@ -97,6 +100,51 @@ class Criterion(BaseEstimator):
             Sums to 1; `sampled` itself unless the loss rebalances.
         """
         return sampled
+
+    def posterior(self, proba, class_counts):
+        """Probabilities with label smoothing undone, to be taken before another prior is.
+
+        A smoothed loss never lets a class fall below a floor. A change of prior multiplies rare
+        classes by a large factor, and the floor of a rare class would win over a sure answer.
+
+        Parameters
+        ----------
+        proba : ndarray of shape (n, n_classes)
+            Softmax of the logits.
+        class_counts : array-like of shape (n_classes,)
+            What ``build`` received.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Rows sum to 1; `proba` itself for losses without smoothing.
+        """
+        return proba
+
+
+def unsmoothed(proba, smoothing, spread):
+    r"""Undo label smoothing: rows proportional to :math:`p_k / (p \cdot s) - \epsilon`.
+
+    The smoothed posterior is :math:`(1 - \epsilon)\, r + \epsilon s`, with s the spread; for
+    `LogitAdjusted` it is so before the division by s, which cancels.
+
+    Parameters
+    ----------
+    proba : ndarray of shape (n, n_classes)
+    smoothing : float
+    spread : ndarray of shape (n_classes,)
+        How the smoothed mass is spread over classes; sums to 1.
+    """
+    if smoothing == 0:
+        return proba
+    # Trained networks miss the floor by a little. What is left of it below this is noise.
+    raw = np.maximum(proba / (proba @ spread)[:, None] - smoothing, _RESIDUE)
+    return raw / raw.sum(1, keepdims=True)
+
+
+def evenly(n_classes):
+    """Equal shares of all classes."""
+    return np.full(n_classes, 1 / n_classes)
 
 
 class Buffers(nn.Module):
@@ -137,3 +185,7 @@ class CrossEntropy(Criterion):
     def loss(self, logits, y, progress, net):
         """Cross-entropy of each row."""
         return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing, reduction="none")
+
+    def posterior(self, proba, class_counts):
+        """Probabilities with label smoothing undone."""
+        return unsmoothed(proba, self.label_smoothing, evenly(proba.shape[1]))

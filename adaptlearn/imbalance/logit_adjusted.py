@@ -6,7 +6,7 @@ import torch
 
 from .._components import register
 from .class_balanced import reweighted
-from .criterion import NON_NEGATIVE, SMOOTHING, Buffers, Criterion
+from .criterion import NON_NEGATIVE, SMOOTHING, Buffers, Criterion, unsmoothed
 
 
 def log_proportions(class_counts):
@@ -87,3 +87,8 @@ class LogitAdjusted(Criterion):
         r"""Proportions of the drawn rows over :math:`\pi^\tau`, which the loss took out."""
         shift = self.tau * log_proportions(class_counts)
         return reweighted(sampled, (shift.min() - shift).exp().numpy())
+
+    def posterior(self, proba, class_counts):
+        """Probabilities with label smoothing undone."""
+        spread = (self.tau * log_proportions(class_counts)).softmax(0).numpy()
+        return unsmoothed(proba, self.label_smoothing, spread)
