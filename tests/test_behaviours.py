@@ -242,6 +242,7 @@ BAD_PARAMETERS = {
     "criterion": ["crossentropy", "mse", CORAL(), Huber(), 5, CrossEntropy],
     "normalize": ["domains", True],
     "sampling": ["balance", None],
+    "target_sampling": ["balanced", None],
     "optimizer": ["sdg", None],
     "schedule": ["cos", 3],
     "learning_rate": [0, -1.0, "fast"],

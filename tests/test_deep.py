@@ -798,20 +798,6 @@ def test_class_weight_and_sampling():
     assert share(sampling="balanced") > plain + 0.1
 
 
-def test_balanced_batches():
-    X, _, Xt, _ = toy(100, 40)
-    y = (np.arange(100) >= 95).astype(int)
-    counts = []
-
-    class Count(Callback):
-        def on_batch_begin(self, net, batch, **kwargs):
-            counts.append(np.bincount(batch.y.numpy(), minlength=2))
-
-    small(sampling="balanced", callbacks=[Count()], batch_size=20).fit(X, y, X_target=Xt)
-    total = np.sum(counts, axis=0)
-    assert total[0] == total[1]
-
-
 def test_sample_weight_is_used():
     X, y, Xt, _ = toy(60, 40)
     flipped = np.r_[y[:30], 1 - y[30:]]

@@ -12,6 +12,7 @@ from .._compat import HasMethods, Interval, StrOptions, validate_parameter_const
 from .._components import registered, resolve
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
+from ..imbalance.sampling import SAMPLING
 from ._trainer import SCHEDULES
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -21,7 +22,8 @@ _CONSTRAINTS = {
     "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
     "alignment_weight": [Interval(Real, 0, None, closed="left")],
     "normalize": [None, StrOptions({"domain", "source", "batch"})],
-    "sampling": [StrOptions({"instance", "balanced"})],
+    "sampling": [StrOptions(set(SAMPLING))],
+    "target_sampling": [StrOptions({"uniform", "pseudo_balanced"})],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "schedule": [StrOptions(set(SCHEDULES)), callable],
@@ -71,8 +73,10 @@ def check_parameters(estimator, alignment, *, regression):
     constraints = {k: v for k, v in _CONSTRAINTS.items() if k in params}
     validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
     _check_widths(estimator.hidden_layer_sizes)
-    if regression and estimator.sampling == "balanced":
-        raise ValueError("sampling='balanced' needs classes; use 'instance' in regression.")
+    if regression and estimator.sampling != "instance":
+        raise ValueError(
+            f"sampling={estimator.sampling!r} needs classes; use 'instance' in regression."
+        )
     for key in estimator.net_params or {}:
         if not key.startswith(("optimizer__", "callbacks__")):
             raise ValueError(
@@ -130,8 +134,8 @@ def _check_rebalancing(criterion, params):
     """Imbalance is countered once: by the loss, the batches or the weights."""
     if not criterion.rebalances:
         return
-    if params["sampling"] == "balanced":
-        given, way_out = "sampling='balanced'", "sampling='instance'"
+    if params["sampling"] != "instance":
+        given, way_out = f"sampling={params['sampling']!r}", "sampling='instance'"
     elif params.get("class_weight") is not None:
         given, way_out = f"class_weight={params['class_weight']!r}", "class_weight=None"
     else:

@@ -68,6 +68,36 @@ class EarlyStopping:
         self.best_state = state["best_state"]
 
 
+def hold_out(estimator, labelled, is_source, y, seed, device):
+    """Rows left for training and the `EarlyStopping` that holds the others.
+
+    Parameters
+    ----------
+    estimator : DeepEstimator
+        Whose ``early_stopping``, ``validation_fraction`` and ``n_iter_no_change`` are meant.
+    labelled : Tensor
+        Numbers of the labelled rows.
+    is_source : Tensor of shape (n_rows,), bool
+    y : Tensor of shape (n_rows,)
+        Codes, or floats in regression.
+    """
+    kind = "target" if estimator.early_stopping is True else estimator.early_stopping
+    source, fraction = labelled[is_source[labelled]], estimator.validation_fraction
+    classes = not y.is_floating_point()
+    _, valid = split_validation(source, y, fraction, seed, classes)
+    if not len(valid):
+        raise ValueError(
+            f"validation_fraction={fraction} of {len(source)} source rows holds no row; raise it "
+            "or set early_stopping=False."
+        )
+    prior = None
+    if classes:
+        counts = torch.bincount(y[source], minlength=estimator._n_outputs).double()
+        prior = (counts / counts.sum()).numpy()
+    left = labelled[~torch.isin(labelled, valid)]
+    return left, EarlyStopping(kind, estimator.n_iter_no_change, valid.to(device), prior)
+
+
 def split_validation(labelled, y, fraction, seed, stratify):
     """Training and validation row numbers; stratified by class where that is possible."""
     generator = torch.Generator().manual_seed(seed)

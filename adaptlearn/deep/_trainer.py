@@ -18,6 +18,9 @@ from ._norm import DomainBatchNorm
 # torch.random.fork_rng swaps the generator of the whole process: fits in threads take turns.
 _RNG_LOCK = threading.RLock()
 
+# Before this progress the network's labels of target rows say little.
+_PSEUDO_LABELS_FROM = 0.1
+
 # Alignments see all standardised inputs at once up to this many cells (80 MB as float32).
 _REFRESH_CELLS = 20_000_000
 
@@ -126,10 +129,13 @@ class Trainer(NeuralNet):
         generator = torch.Generator().manual_seed(seed)
         self.notify("on_epoch_begin", dataset_train=iterator, dataset_valid=None)
         self._refresh(iterator, (epoch * len(iterator) + 0.5) / self.n_steps_)
+        middle = (epoch + 0.5) * len(iterator) / self.n_steps_
+        pseudo_labels = self._pseudo_labels(iterator.data, middle)
         self._set_training(True)
         batch_hooks = self.heard_["on_batch_begin"] or self.heard_["on_batch_end"]
+        batches = iterator.batches(generator, middle, pseudo_labels)
         sums, rows_by_slot = {}, Counter()
-        for step, batch in enumerate(iterator.batches(generator), epoch * len(iterator)):
+        for step, batch in enumerate(batches, epoch * len(iterator)):
             if batch_hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
             loss, y_pred, parts = self.train_step(batch, (step + 0.5) / self.n_steps_)
@@ -203,6 +209,13 @@ class Trainer(NeuralNet):
             x = data.rows.take(members) if inputs else None
             sides.append(Domain(x, y, features, logits, slots, members, weight))
         objective.refresh(*sides, self.module_.head, progress)
+
+    def _pseudo_labels(self, data, progress):
+        """Classes that target batches are to be balanced by; None when they are not."""
+        if not data.pseudo_balanced or progress < _PSEUDO_LABELS_FROM or not len(data.target):
+            return None
+        _, logits = self.forward_rows(data.rows.take, data.target, data.slots[data.target])
+        return logits.argmax(1)
 
     @torch.no_grad()
     def forward_rows(self, take, index, slots, features=False, chunk=4096):

@@ -23,7 +23,7 @@ from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
 from ._rows import Rows
 from ._scaling import DomainScaler, matched_weight, target_class_ratio
-from ._stopping import EarlyStopping, split_validation
+from ._stopping import hold_out
 from ._trainer import Trainer, own_randomness
 
 _CLIP = 3.0
@@ -295,24 +295,13 @@ class DeepEstimator(
         y = y.to(self._dtype) if self._regression else y
         stopping = None
         if self.early_stopping:
-            kind = "target" if self.early_stopping is True else self.early_stopping
-            source = labelled[torch.from_numpy(fit_rows.domain)[labelled] >= 0]
-            _, valid = split_validation(
-                source, y, self.validation_fraction, seed, not self._regression
-            )
-            if not len(valid):
-                raise ValueError(
-                    f"validation_fraction={self.validation_fraction} of {len(source)} source rows "
-                    "holds no row; raise it or set early_stopping=False."
-                )
-            labelled = labelled[~torch.isin(labelled, valid)]
-            prior = None
-            if not self._regression:
-                counts = torch.bincount(y[source], minlength=self._n_outputs).double()
-                prior = (counts / counts.sum()).numpy()
-            stopping = EarlyStopping(kind, self.n_iter_no_change, valid.to(device), prior)
+            is_source = torch.from_numpy(fit_rows.domain >= 0)
+            labelled, stopping = hold_out(self, labelled, is_source, y, seed, device)
         weight = np.ones(len(slots))
-        matched = matched_weight(self._class_ratio, fit_rows, slots, codes)
+        pseudo_balanced = getattr(self, "target_sampling", None) == "pseudo_balanced"
+        # Balanced target batches are met by balanced source weights, batch by batch.
+        ratio = None if pseudo_balanced else self._class_ratio
+        matched = matched_weight(ratio, fit_rows, slots, codes)
         if matched is not None:
             for side in (fit_rows.domain >= 0, fit_rows.domain < 0):
                 mean = matched[side].mean() if side.any() else 0
@@ -320,7 +309,8 @@ class DeepEstimator(
         if task_weight is not None:
             task_weight = task_weight / task_weight[labelled.numpy()].mean()
             task_weight = torch.from_numpy(task_weight).to(device, self._dtype)
-        sampler = make_sampler(self.sampling, y[labelled], len(labelled))
+        domains = torch.from_numpy(slots)[labelled]
+        sampler = make_sampler(self.sampling, y[labelled], len(labelled), domains)
         data = TrainingSet(
             rows,
             torch.from_numpy(slots).to(device),
@@ -330,6 +320,8 @@ class DeepEstimator(
             task_weight,
             torch.from_numpy(weight).to(device, self._dtype),
             sampler,
+            ratio is not None,
+            pseudo_balanced,
         )
         return data, stopping
 

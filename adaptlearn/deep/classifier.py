@@ -57,9 +57,16 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
         classes, "class_balanced", "ldam" and "logit_adjusted", or an object from
         `adaptlearn.imbalance` such as ``LogitAdjusted(tau=0.5)``. The three that rebalance
-        go neither with ``sampling="balanced"`` nor with `class_weight`.
-    sampling : {"instance", "balanced"}, default="instance"
-        Labelled batches: every row equally often, or every class equally often.
+        go only with ``sampling="instance"`` and without `class_weight`.
+    sampling : str, default="instance"
+        Labelled batches: "instance", every row equally often; "balanced", every class equally
+        often; "sqrt", by the square root of its rows; "progressive", from instance to balanced
+        over the training; "domain_balanced", every domain equally often and every class within
+        it. Where the target's class proportions were estimated, alignments weight the source rows
+        by q_T(y) / q_S(y) of what is drawn, so that nothing is corrected twice.
+    target_sampling : {"uniform", "pseudo_balanced"}, default="uniform"
+        Target batches: every row equally often, or every class of the network's own labels, made
+        anew each epoch (after the first tenth of the training).
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -155,6 +162,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         normalize="domain",
         criterion="cross_entropy",
         sampling="instance",
+        target_sampling="uniform",
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -185,6 +193,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         self.normalize = normalize
         self.criterion = criterion
         self.sampling = sampling
+        self.target_sampling = target_sampling
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule

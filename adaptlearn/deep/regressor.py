@@ -43,8 +43,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     criterion : str or Criterion, default="mse"
         Task loss on labelled rows: "mse", "huber", "density_weighted" (rare values count more), or
         an object from `adaptlearn.imbalance`.
-    sampling : {"instance", "balanced"}, default="instance"
-        Labelled batches: every row equally often, or every class equally often.
+    sampling : {"instance"}, default="instance"
+        Labelled batches: every row equally often. The other ways need classes.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.003

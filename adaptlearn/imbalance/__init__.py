@@ -7,14 +7,14 @@ from .focal import Focal
 from .ldam import LDAM
 from .logit_adjusted import LogitAdjusted
 from .regression import DensityWeighted, Huber, MeanSquaredError
-from .sampling import BalancedSampler, InstanceSampler
+from .sampling import ClassSampler, InstanceSampler
 from .target_prior import estimate_target_prior
 
 __all__ = [
     "LDAM",
     "Asymmetric",
-    "BalancedSampler",
     "ClassBalanced",
+    "ClassSampler",
     "Criterion",
     "CrossEntropy",
     "DensityWeighted",

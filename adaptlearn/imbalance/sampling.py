@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import torch
 
+# Power of the class counts that classes are drawn with; None goes from 1 to 0 over the training.
+POWERS = {"sqrt": 0.5, "balanced": 0.0, "progressive": None, "domain_balanced": 0.0}
+SAMPLING = ("instance", *POWERS)
+
+# Fractions of multiples of the golden ratio leave no gaps, wherever one starts and stops.
+_GOLDEN = (5**0.5 - 1) / 2
+
 
 def repeat_permutations(n_rows, n_draws, generator):
     """`n_draws` row numbers below `n_rows`: whole permutations one after the other."""
@@ -25,36 +32,82 @@ class InstanceSampler:
     def __init__(self, n_rows):
         self.n_rows = n_rows
 
-    def draw(self, n_draws, generator):
+    def draw(self, n_draws, generator, progress=0.0):
         """Row numbers of one epoch, int64 of shape (n_draws,)."""
         return repeat_permutations(self.n_rows, n_draws, generator)
 
+    def rate(self, progress=0.0):
+        """How often each row is drawn, mean 1 over the rows; None: all equally often."""
+        return None
 
-class BalancedSampler:
-    """Every class equally often: first the class, then a row of it, with replacement.
+
+class ClassSampler:
+    r"""First a class, then a row of it with replacement.
+
+    Class c, with :math:`n_c` rows, is drawn with probability
+
+    .. math::
+        p_c = n_c^q \Big/ \sum_k n_k^q
+
+    so q = 0 draws every class equally often, 1/2 is square-root sampling, and "progressive" goes
+    from 1 to 0 over the training. With domains, every domain is drawn equally often and the
+    formula holds within it.
+
+    Among any consecutive draws each class has its share, up to about one row: batches are as
+    balanced as epochs. Set-up sorts the rows once; a draw costs the logarithm of the number of
+    classes.
 
     Parameters
     ----------
     codes : Tensor of shape (n_rows,), int64
         Class code of each row.
+    power : float or None, default=0.0
+        q, in [0, 1]; None is progressive.
+    domains : Tensor of shape (n_rows,), int64, optional
+        Domain of each row, numbered from 0.
+
+    References
+    ----------
+    Kang et al., "Decoupling representation and classifier for long-tailed recognition", 2020.
     """
 
-    def __init__(self, codes):
-        self.order = torch.argsort(codes, stable=True)
-        _, self.counts = torch.unique(codes, return_counts=True)
+    def __init__(self, codes, power=0.0, domains=None):
+        self.power = power
+        n_classes = int(codes.max()) + 1
+        self.groups = codes if domains is None else domains * n_classes + codes
+        n_domains = 1 if domains is None else int(domains.max()) + 1
+        self.counts = torch.bincount(self.groups, minlength=n_domains * n_classes)
+        self.shape = n_domains, n_classes
+        self.order = torch.argsort(self.groups, stable=True)
         self.starts = self.counts.cumsum(0) - self.counts
 
-    def draw(self, n_draws, generator):
+    def share(self, progress=0.0):
+        """Probability of each group, a class or a class of one domain; sums to 1."""
+        power = 1 - progress if self.power is None else self.power
+        counts = self.counts.double().view(self.shape)
+        share = torch.where(counts > 0, counts**power, 0.0)
+        share = share / share.sum(1, keepdim=True).clamp_min(1e-300)
+        return share.flatten() / share.sum()
+
+    def draw(self, n_draws, generator, progress=0.0):
         """Row numbers of one epoch, int64 of shape (n_draws,)."""
-        classes = repeat_permutations(len(self.counts), n_draws, generator)
         # float64: float32 fractions cannot address more than 2**24 rows of one class
-        place = torch.rand(n_draws, generator=generator, dtype=torch.float64)
-        within = (place * self.counts[classes]).long()
-        return self.order[self.starts[classes] + within]
+        start = torch.rand(1, generator=generator, dtype=torch.float64)
+        place = (start + _GOLDEN * torch.arange(n_draws, dtype=torch.float64)) % 1
+        share = self.share(progress)
+        group = torch.searchsorted(share.cumsum(0), place, right=True)
+        group.clamp_(max=int(torch.nonzero(share)[-1]))  # the shares may sum to less than a place
+        fraction = torch.rand(n_draws, generator=generator, dtype=torch.float64)
+        return self.order[self.starts[group] + (fraction * self.counts[group]).long()]
+
+    def rate(self, progress=0.0):
+        """How often each row is drawn, mean 1 over the rows."""
+        share = self.share(progress) / self.counts.clamp_min(1)
+        return share[self.groups] * len(self.groups)
 
 
-def make_sampler(name, codes, n_rows):
+def make_sampler(name, codes, n_rows, domains=None):
     """Sampler for ``sampling=name``; `codes` are class codes, None in regression."""
     if name == "instance":
         return InstanceSampler(n_rows)
-    return BalancedSampler(codes)
+    return ClassSampler(codes, POWERS[name], domains if name == "domain_balanced" else None)
