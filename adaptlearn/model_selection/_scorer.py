@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, is_regressor
 from sklearn.utils.metadata_routing import UNUSED
 
 from .._containers import take_rows
-from ._prediction import respond
+from .._prediction import respond
 from ._rows import read_rows
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._containers import take_rows
+from .._prediction import has_method, inputs_of
 from ..metrics import collapse_penalty, importance_weighted_score, importance_weights
-from ._prediction import has_method, inputs_of
 from ._scorer import DomainScorer, Side
 from .entropy import source_prior
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import get_scorer
+from sklearn.metrics import get_scorer, make_scorer
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
+from .. import metrics
 from .._containers import take_rows
-from ._prediction import has_method
+from .._prediction import has_method
 from ._scorer import DomainScorer, Side
+
+# Our names beside scikit-learn's, and the metric each one stands for.
+_OWN_SCORES = {"worst_class_recall": "worst_class_recall", "geometric_mean": "geometric_mean_score"}
+
+
+def _find_scorer(scoring):
+    if isinstance(scoring, str) and scoring in _OWN_SCORES:
+        return make_scorer(getattr(metrics, _OWN_SCORES[scoring]))
+    return get_scorer(scoring)
 
 
 def _inner_has(name):
@@ -64,7 +74,9 @@ class LabelledScorer(DomainScorer):
     Parameters
     ----------
     scoring : str or callable, default="accuracy"
-        Name of a scikit-learn score, or a scorer ``scoring(estimator, X, y)``.
+        Name of a scikit-learn score, ``"worst_class_recall"`` (`adaptlearn.metrics`) or
+        ``"geometric_mean"`` (of the recalls, `imblearn.metrics.geometric_mean_score`), or a scorer
+        ``scoring(estimator, X, y)``.
 
     Notes
     -----
@@ -126,4 +138,4 @@ class LabelledScorer(DomainScorer):
         asked = _OnRows(side, rows, side.warn_unseen(rows))
         weight = {} if sample_weight is None else {"sample_weight": side.weight[rows]}
         X, y = take_rows(X, rows), side.rows.labels[rows]
-        return get_scorer(self.scoring)(asked, X, y, **weight)
+        return _find_scorer(self.scoring)(asked, X, y, **weight)

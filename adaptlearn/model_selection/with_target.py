@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 from .._containers import n_rows, take_rows
 from .._domains import pack
 from .._labels import read_weight
-from ._prediction import inputs_of, last_step, takes_sample_domain
+from .._prediction import inputs_of, last_step, takes_sample_domain
 from ._rows import read_rows
 from ._side import SideOfRows
 

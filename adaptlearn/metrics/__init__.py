@@ -1,0 +1,37 @@
+"""Pure functions of two domains, of predictions without labels, and of predictions by class."""
+
+from .by_class import ShotAccuracy, shot_accuracy, worst_class_recall
+from .calibration import calibration_error
+from .distances import importance_weights, mmd, proxy_a_distance
+from .predictions import (
+    collapse_penalty,
+    guarded_entropy,
+    importance_weighted_score,
+    prediction_entropy,
+)
+from .report import DomainReport, domain_report
+
+__all__ = [
+    "DomainReport",
+    "ShotAccuracy",
+    "calibration_error",
+    "collapse_penalty",
+    "domain_report",
+    "geometric_mean_score",
+    "guarded_entropy",
+    "importance_weighted_score",
+    "importance_weights",
+    "mmd",
+    "prediction_entropy",
+    "proxy_a_distance",
+    "shot_accuracy",
+    "worst_class_recall",
+]
+
+
+def __getattr__(name):
+    if name == "geometric_mean_score":  # imbalanced-learn's own, loaded on first use
+        from imblearn.metrics import geometric_mean_score
+
+        return geometric_mean_score
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

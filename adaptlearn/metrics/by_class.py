@@ -1,0 +1,112 @@
+"""Scores that look at the rare classes."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from sklearn.utils import check_consistent_length, column_or_1d
+
+__all__ = ["ShotAccuracy", "shot_accuracy", "worst_class_recall"]
+
+
+def class_recalls(y_true, y_pred, sample_weight=None):
+    """Labels in `y_true` that have weight, in order, and the recall of each."""
+    y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred)
+    check_consistent_length(y_true, y_pred, sample_weight)
+    if not len(y_true):
+        raise ValueError("y_true is empty; give at least one labelled row.")
+    weight = np.ones(len(y_true)) if sample_weight is None else np.asarray(sample_weight, float)
+    labels, codes = np.unique(y_true, return_inverse=True)
+    support = np.bincount(codes, weights=weight)
+    hits = np.bincount(codes, weights=weight * (y_true == y_pred))
+    present = support > 0
+    if not present.any():
+        raise ValueError("sample_weight is zero on every row; nothing is left to score.")
+    return labels[present], hits[present] / support[present]
+
+
+def worst_class_recall(y_true, y_pred, *, sample_weight=None):
+    r"""Recall of the class that is recognised worst.
+
+    .. math:: \min_k \frac{\sum_i w_i [y_i = k][\hat y_i = k]}{\sum_i w_i [y_i = k]}
+
+    over the classes k that occur in `y_true`.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_rows,)
+    sample_weight : array-like of shape (n_rows,), optional
+        Not negative. A class of weight 0 does not count.
+
+    Returns
+    -------
+    recall : float
+        Between 0 and 1.
+
+    See Also
+    --------
+    adaptlearn.LabelledScorer : ``LabelledScorer("worst_class_recall")`` is this as a scorer.
+
+    Examples
+    --------
+    >>> from adaptlearn.metrics import worst_class_recall
+    >>> worst_class_recall(["a", "a", "a", "b", "b"], ["a", "a", "a", "a", "b"])
+    0.5
+    """
+    return float(class_recalls(y_true, y_pred, sample_weight)[1].min())
+
+
+class ShotAccuracy(NamedTuple):
+    """What `shot_accuracy` returns; NaN for a group without a class."""
+
+    many: float
+    medium: float
+    few: float
+
+
+def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
+    """Accuracy on the classes with many, some and few training rows.
+
+    The recalls of the classes of a group are averaged, so that a class counts once however many
+    test rows it has.
+
+    Parameters
+    ----------
+    y_true, y_pred : array-like of shape (n_rows,)
+    train_counts : mapping of label to int
+        Training rows of each class, for example ``collections.Counter(y_train)``. A class that it
+        does not name had none.
+    many : int, default=100
+        Classes with more training rows than this are the many-shot group.
+    few : int, default=20
+        Classes with fewer training rows than this are the few-shot group, <= `many`.
+
+    Returns
+    -------
+    ShotAccuracy
+        Named tuple ``(many, medium, few)``; NaN where no class of `y_true` is in the group.
+
+    References
+    ----------
+    Liu et al., "Large-scale long-tailed recognition in an open world", 2019.
+
+    Examples
+    --------
+    >>> from adaptlearn.metrics import shot_accuracy
+    >>> counts = {"cat": 500, "dog": 50, "lynx": 3}
+    >>> shot_accuracy(["cat", "dog", "dog", "lynx"], ["cat", "dog", "cat", "cat"], counts)
+    ShotAccuracy(many=1.0, medium=0.5, few=0.0)
+    """
+    if not 0 <= few <= many:
+        raise ValueError(f"few={few!r} and many={many!r} must satisfy 0 <= few <= many.")
+    if not hasattr(train_counts, "get"):
+        raise TypeError(
+            "train_counts must map each label to its number of training rows, got "
+            f"{type(train_counts).__name__}. Give collections.Counter(y_train)."
+        )
+    labels, recalls = class_recalls(y_true, y_pred)
+    counts = np.array([train_counts.get(label, 0) for label in labels.tolist()])
+    groups = counts > many, (counts >= few) & (counts <= many), counts < few
+    means = [float(recalls[group].mean()) if group.any() else float("nan") for group in groups]
+    return ShotAccuracy(*means)
