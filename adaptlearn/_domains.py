@@ -138,7 +138,10 @@ def read_sample_domain(sample_domain, n_rows):
     if domain.ndim and len(domain) != n_rows:
         raise ValueError(
             f"sample_domain has {len(domain)} entries for {n_rows} rows; give one integer per row "
-            "or a single integer."
+            "or a single integer. If a sampler in an imbalanced-learn Pipeline changed the rows: "
+            "it resamples X and y alone. Let ResampledClassifier(estimator, sampler) be the last "
+            "step instead; it resamples inside fit, within each domain, and keeps sample_domain "
+            "aligned."
         )
     return np.full(n_rows, domain, dtype=np.int64) if domain.ndim == 0 else domain.astype(np.int64)
 

@@ -1,0 +1,277 @@
+"""Estimators that resample inside ``fit`` and nowhere else."""
+
+from __future__ import annotations
+
+import numpy as np
+from sklearn.base import is_regressor
+from sklearn.utils.metaestimators import available_if
+
+from .._containers import n_rows, take_rows
+from .._domains import read_sample_domain
+from .._labels import read_y
+from ._wrapper import (
+    ClassifierWrapper,
+    EstimatorWrapper,
+    InnerFit,
+    as_container,
+    group_means,
+    inner_has,
+    is_per_row,
+    is_weight,
+    read_rows,
+    rows_to_learn,
+)
+from .resampling import DomainResampler, check_sampler, check_two_classes, resample
+
+__all__ = ["ResampledClassifier", "ResampledRegressor"]
+
+
+class _Resampled(EstimatorWrapper):
+    """What the two estimators share."""
+
+    def fit(self, X, y, *, sample_domain=None, **fit_params):
+        """Resample the labelled rows of each domain, then fit a clone of the estimator.
+
+        Parameters
+        ----------
+        X : {array-like, sparse matrix, frame, list} of shape (n_rows, ...)
+            Source rows; source and target rows when packed (see `adaptlearn.pack`).
+        y : array-like of shape (n_rows,)
+            Labels; the mask (-1, "-1" or NaN) on unlabelled rows, which are never resampled.
+        sample_domain : int or array-like of shape (n_rows,), optional
+            ``>= 0`` a source domain, ``< 0`` a target domain. Without it, unlabelled rows are the
+            target. Handed on, resampled, to an estimator that takes it.
+        **fit_params : dict
+            Further arguments of the estimator's ``fit``. Those with one entry per row are
+            resampled along. A row made up by the sampler gets the mean `sample_weight` of its class
+            in its domain; for any other such argument there is no value, and that is an error.
+
+        Returns
+        -------
+        self : object
+        """
+        wrapped = isinstance(self.sampler, DomainResampler)
+        sampler = self.sampler.sampler if wrapped else self.sampler
+        check_sampler(sampler)
+        X, y = as_container(X), as_container(y)
+        n = n_rows(X)
+        values, labels, labelled, domain = self._read(y, n, sample_domain)
+        eligible = rows_to_learn(labelled, domain, self.target_labels)
+        inner = InnerFit(self, domain, fit_params)
+        new = resample(sampler, X, self._strata(labels, eligible), domain, eligible)
+        self._check_new(new)
+        params = {
+            name: _follow(name, value, new, domain, labels, eligible)
+            if is_per_row(value, n)
+            else value
+            for name, value in inner.params.items()
+        }
+        X, rows = new.X, new.label_row
+        if inner.adaptive:
+            y = take_rows(y, rows)
+        else:
+            seen = np.flatnonzero(eligible[rows])
+            if len(seen) < len(rows):
+                X = take_rows(X, seen)
+                params = {k: take_rows(v, seen) if is_per_row(v, len(rows)) else v
+                          for k, v in params.items()}  # fmt: skip
+            rows = rows[seen]
+            y = values[rows]
+        self.estimator_ = inner.fit(X, y, domain[rows], params)
+        self.sampling_strategy_ = new.strategy
+        return self
+
+    @available_if(inner_has("transform"))
+    def transform(self, X, *, sample_domain=None):
+        """Features of the fitted estimator; parameters as in ``predict``."""
+        return self._respond("transform", X, sample_domain)
+
+
+def _follow(name, value, new, domain, labels, eligible):
+    """A per-row argument of ``fit``, for the rows after resampling."""
+    if name.rpartition("__")[2] == "sample_domain":
+        return domain[new.label_row]
+    made_up = new.origin < 0
+    if not made_up.any():
+        return take_rows(value, new.origin)
+    if not is_weight(name):
+        raise ValueError(
+            f"{name} holds one entry per row, but the sampler made up {made_up.sum()} rows, for "
+            "which there is none. Take a sampler that repeats or drops rows (RandomOverSampler, "
+            f"RandomUnderSampler), or leave {name} out."
+        )
+    weight = np.asarray(value, dtype=np.float64)
+    codes = np.unique(labels, return_inverse=True)[1]
+    mean = group_means(weight, np.column_stack([domain, codes, eligible]))
+    return np.where(made_up, mean[new.label_row], weight[new.origin])
+
+
+class ResampledClassifier(_Resampled, ClassifierWrapper):
+    """Classifier that is fitted on resampled rows.
+
+    The labelled rows of each domain are resampled by themselves (`DomainResampler`); rows without
+    a label stay as they are. Everything with one entry per row follows: `sample_domain`,
+    `sample_weight` and any other argument of ``fit``. Since resampling is part of ``fit``, plain
+    scikit-learn pipelines and searches work, and validation folds are never resampled.
+
+    Parameters
+    ----------
+    estimator : classifier
+        Any scikit-learn classifier, or a pipeline that ends in one. One whose ``fit`` takes
+        `sample_domain` sees all rows. Any other would take the mask for a class, so it sees the
+        labelled rows alone.
+    sampler : imbalanced-learn sampler, DomainResampler or None, default=None
+        None resamples nothing.
+    target_labels : {"ignore", "use"}, default="ignore"
+        Whether labelled target rows (``sample_domain < 0``) are resampled as well.
+
+    Attributes
+    ----------
+    estimator_ : classifier
+        Fitted on the resampled rows.
+    classes_ : ndarray of shape (n_classes,)
+    sampling_strategy_ : dict
+        For each resampled domain, the ``sampling_strategy_`` of its sampler.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    See Also
+    --------
+    DomainResampler : The same as a step of an imbalanced-learn pipeline, without the alignment.
+
+    Notes
+    -----
+    Resampling changes the class proportions that the classifier learns, on purpose: its
+    probabilities are those under the resampled proportions.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imblearn.over_sampling import SMOTE
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.metrics import recall_score
+    >>> from adaptlearn import ResampledClassifier
+    >>> rng = np.random.default_rng(0)
+    >>> y = np.repeat([0, 1], [95, 5])
+    >>> X = rng.normal(size=(100, 2)) + y[:, None]
+    >>> plain = LogisticRegression().fit(X, y)
+    >>> clf = ResampledClassifier(LogisticRegression(), SMOTE(k_neighbors=3, random_state=0))
+    >>> recall_score(y, plain.predict(X)), recall_score(y, clf.fit(X, y).predict(X))
+    (0.0, 0.6)
+    """
+
+    def __init__(self, estimator, sampler=None, *, target_labels="ignore"):
+        self.estimator = estimator
+        self.sampler = sampler
+        self.target_labels = target_labels
+
+    def _read(self, y, n, sample_domain):
+        self._check_inner()
+        labels, labelled, domain = read_rows(y, n, sample_domain)
+        return labels, labels, labelled, domain
+
+    def _strata(self, labels, eligible):
+        if self.sampler is not None:
+            check_two_classes(labels[eligible])
+        return labels
+
+    def _check_new(self, new):
+        pass
+
+    @available_if(inner_has("decision_function"))
+    def decision_function(self, X, *, sample_domain=None):
+        """Decision values of the fitted estimator; parameters as in ``predict``."""
+        return self._respond("decision_function", X, sample_domain)
+
+
+class ResampledRegressor(_Resampled):
+    """Regressor that is fitted on rows resampled by the density of the target values.
+
+    The labels are sorted into bins, the bins are the classes that the sampler balances, and the
+    labels themselves stay as they are. Everything with one entry per row follows.
+
+    Parameters
+    ----------
+    estimator : regressor
+        Any scikit-learn regressor, or a pipeline that ends in one. One whose ``fit`` takes
+        `sample_domain` sees all rows, any other the labelled rows alone.
+    sampler : imbalanced-learn sampler, DomainResampler or None, default=None
+        One that repeats or drops rows, such as ``RandomOverSampler()`` or
+        ``RandomUnderSampler()``: a row that is made up would have no label.
+    bins : int or array-like of shape (n_bins - 1,), default=10
+        Number of equally wide bins between the smallest and the largest label, >= 2, or the
+        increasing edges between bins. Empty bins do not matter. Quantiles as edges would leave
+        nothing to balance: each bin holds the same number of rows then.
+    target_labels : {"ignore", "use"}, default="ignore"
+        Whether labelled target rows (``sample_domain < 0``) are resampled as well.
+
+    Attributes
+    ----------
+    estimator_ : regressor
+        Fitted on the resampled rows.
+    bin_edges_ : ndarray of shape (n_bins - 1,)
+        Edges between bins; bin k holds ``bin_edges_[k - 1] <= y < bin_edges_[k]``.
+    sampling_strategy_ : dict
+        For each resampled domain, the ``sampling_strategy_`` of its sampler; classes are bins.
+    n_features_in_ : int
+    feature_names_in_ : ndarray of shape (n_features_in_,)
+
+    References
+    ----------
+    Torgo et al., "Resampling strategies for regression", 2015; Yang et al., "Delving into deep
+    imbalanced regression", 2021.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from imblearn.over_sampling import RandomOverSampler
+    >>> from sklearn.dummy import DummyRegressor
+    >>> from adaptlearn import ResampledRegressor
+    >>> X, y = np.zeros((10, 1)), np.array([0.0] * 8 + [1.0] * 2)
+    >>> mean = DummyRegressor().fit(X, y).predict(X[:1])
+    >>> balanced = ResampledRegressor(DummyRegressor(), RandomOverSampler(random_state=0), bins=2)
+    >>> mean, balanced.fit(X, y).predict(X[:1])
+    (array([0.2]), array([0.5]))
+    """
+
+    def __init__(self, estimator, sampler=None, *, bins=10, target_labels="ignore"):
+        self.estimator = estimator
+        self.sampler = sampler
+        self.bins = bins
+        self.target_labels = target_labels
+
+    def _read(self, y, n, sample_domain):
+        if not is_regressor(self.estimator):
+            raise TypeError(
+                f"estimator={self.estimator!r} is not a regressor; use ResampledClassifier for "
+                "classification."
+            )
+        values, null = read_y(y, n, regression=True)
+        domain = np.where(null, -1, 0)
+        if sample_domain is not None:
+            domain = read_sample_domain(sample_domain, n)
+        return values, values, ~null, domain
+
+    def _strata(self, values, eligible):
+        self.bin_edges_ = _bin_edges(self.bins, values[eligible])
+        return np.searchsorted(self.bin_edges_, values, side="right")
+
+    def _check_new(self, new):
+        if (new.origin < 0).any():
+            raise ValueError(
+                f"sampler={self.sampler!r} makes up {np.sum(new.origin < 0)} rows, which have no "
+                "number to regress on. Take one that repeats or drops rows: RandomOverSampler(), "
+                "RandomUnderSampler()."
+            )
+
+
+def _bin_edges(bins, values):
+    """Inner edges of the bins."""
+    if np.ndim(bins) == 0:
+        if not (isinstance(bins, (int, np.integer)) and bins >= 2):
+            raise ValueError(f"bins={bins!r} must be an integer, at least 2, or increasing edges.")
+        return np.linspace(values.min(), values.max(), bins + 1)[1:-1]
+    edges = np.asarray(bins, dtype=np.float64)
+    if edges.ndim != 1 or not len(edges) or not (np.diff(edges) > 0).all():
+        raise ValueError(f"bins={bins!r} must be an integer, at least 2, or increasing edges.")
+    return edges
