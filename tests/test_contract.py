@@ -12,10 +12,12 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 import torch
+from imblearn.over_sampling import RandomOverSampler
 from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -32,7 +34,16 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import adaptlearn
-from adaptlearn import DomainAdaptationClassifier, DomainAdaptationRegressor, WithTarget, pack
+from adaptlearn import (
+    DomainAdaptationClassifier,
+    DomainAdaptationRegressor,
+    DomainResampler,
+    ResampledClassifier,
+    ResampledRegressor,
+    TunedThresholdsClassifier,
+    WithTarget,
+    pack,
+)
 from adaptlearn._components import registered, resolve
 from adaptlearn.alignment import Domain, Step
 
@@ -95,7 +106,9 @@ def answers(estimator, X, **kwargs):
 
 def test_the_walk_finds_classes():
     assert {DomainAdaptationClassifier, DomainAdaptationRegressor} < set(DEEP)
-    assert set(META) == {WithTarget}, "give the new kind of estimator a constructor in checked()"
+    known = {WithTarget, ResampledClassifier, ResampledRegressor, TunedThresholdsClassifier}
+    known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
+    assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
 
 
@@ -111,6 +124,11 @@ def checked():
         yield cls() if cls in BASES else cls(**small)
     inner = DomainAdaptationClassifier(**small, random_state=0)
     yield WithTarget(inner, None)
+    over = RandomOverSampler(random_state=0)
+    yield ResampledClassifier(LogisticRegression())
+    yield ResampledClassifier(LogisticRegression(), over)
+    yield ResampledRegressor(Ridge(), over)
+    yield TunedThresholdsClassifier(LogisticRegression(), cv=2)
 
 
 def sample_weight_equivalence(estimator):

@@ -21,7 +21,8 @@ from .._scored import read_scored
 
 def as_container(X):
     """`X`, or an array of what only knows how to become one."""
-    return X if hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
+    known = X is None or hasattr(X, "shape") or hasattr(X, "__len__")
+    return X if known else np.asarray(X)
 
 
 def read_rows(y, n, sample_domain):
