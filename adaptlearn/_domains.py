@@ -132,16 +132,13 @@ def read_sample_domain(sample_domain, n_rows):
         )
     if not (np.isfinite(domain) & (domain == np.round(domain))).all():
         raise ValueError(
-            "sample_domain holds fractions, NaN or infinity; it must hold integers (>= 0 source, "
-            "< 0 target)."
+            "sample_domain holds fractions, NaN or infinity; give integers, < 0 for a target."
         )
     if domain.ndim and len(domain) != n_rows:
         raise ValueError(
-            f"sample_domain has {len(domain)} entries for {n_rows} rows; give one integer per row "
-            "or a single integer. If a sampler in an imbalanced-learn Pipeline changed the rows: "
-            "it resamples X and y alone. Let ResampledClassifier(estimator, sampler) be the last "
-            "step instead; it resamples inside fit, within each domain, and keeps sample_domain "
-            "aligned."
+            f"sample_domain has {len(domain)} entries for {n_rows} rows; give one integer per row, "
+            "or one for all. An imbalanced-learn Pipeline resamples X and y alone: let its last "
+            "step be ResampledClassifier(estimator, sampler), which resamples all, by domain."
         )
     return np.full(n_rows, domain, dtype=np.int64) if domain.ndim == 0 else domain.astype(np.int64)
 

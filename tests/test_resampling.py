@@ -18,8 +18,10 @@ from imblearn.utils.estimator_checks import parametrize_with_checks
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import has_fit_parameter
 from two_sides import PerSide
 
 from adaptlearn import (
@@ -396,6 +398,29 @@ def test_weights_of_rows_made_up():
         assert len(rows) in (24, 20)
     with pytest.raises(ValueError, match=r"group holds one entry per row.*44 rows.*RandomOver"):
         clf.fit(X, y, sample_domain=domain, group=weight)
+
+
+def test_weights_go_where_they_are_taken(routing):
+    X, y, _ = two_domains()
+    weight = np.where(y == 1, 5.0, 1.0)
+    clf = ResampledClassifier(make_pipeline(StandardScaler(), LogisticRegression()), OVER)
+    if routing:
+        with pytest.raises(ValueError, match=r"sample_weight.*not explicitly set"):
+            clf.fit(X, y, sample_weight=weight)
+        clf.estimator[0].set_fit_request(sample_weight=False)
+        clf.estimator[1].set_fit_request(sample_weight=True)
+    clf.fit(X, y, sample_weight=weight)
+    index = DomainResampler(OVER).fit(X, y).sample_indices_
+    index = index[y[index] != -1]
+    scaled = StandardScaler().fit_transform(X[index])
+    plain = LogisticRegression().fit(scaled, y[index], sample_weight=weight[index])
+    np.testing.assert_allclose(clf.estimator_[-1].coef_, plain.coef_, rtol=1e-4)
+    if not routing:  # scikit-learn's meta-estimators ask whether weights are taken
+        assert has_fit_parameter(clf, "sample_weight")
+        with pytest.raises(ValueError, match=r"KNeighborsClassifier\.fit takes none"):
+            ResampledClassifier(KNeighborsClassifier()).fit(X, y, sample_weight=weight)
+    with pytest.raises(ValueError, match="3 entries for 120 rows"):
+        clf.fit(X, y, sample_weight=[1, 1, 1])
 
 
 def test_masks_without_domains():

@@ -228,15 +228,20 @@ def test_folds_hold_every_unlabelled_row_and_arguments_follow(routing):
 def test_rows_of_weight_zero_do_not_count():
     X, y = long_tail()
     weight = np.random.default_rng(0).integers(0, 3, len(y)).astype(float)
-    kept = weight > 0
-    every = TunedThresholdsClassifier(LogisticRegression(), cv=3).fit(X, y, sample_weight=weight)
-    some = clone(every).fit(X[kept], y[kept], sample_weight=weight[kept])
+    kept = np.flatnonzero(weight > 0)
+    folds = list(StratifiedKFold(3).split(X, y))
+    place = np.cumsum(weight > 0) - 1
+    few = [tuple(place[np.intersect1d(part, kept)] for part in fold) for fold in folds]
+    every = TunedThresholdsClassifier(LogisticRegression(), cv=folds)
+    some = TunedThresholdsClassifier(LogisticRegression(), cv=few)
+    every.fit(X, y, sample_weight=weight)
+    some.fit(X[kept], y[kept], sample_weight=weight[kept])
     np.testing.assert_allclose(every.offsets_, some.offsets_, atol=1e-3)
     assert every.best_score_ == pytest.approx(some.best_score_)
 
 
 def test_weights_count_in_the_score():
-    X, y = long_tail()
+    X, y = long_tail(n=(60, 20, 8))
     weight = np.random.default_rng(0).uniform(0.1, 3, len(y))
     proba = np.zeros((len(y), 3))
     for train, test in StratifiedKFold(3).split(X, y):

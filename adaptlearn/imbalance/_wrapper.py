@@ -8,7 +8,12 @@ from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
 from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags
-from sklearn.utils.metadata_routing import MetadataRouter, MethodMapping, process_routing
+from sklearn.utils.metadata_routing import (
+    UNUSED,
+    MetadataRouter,
+    MethodMapping,
+    process_routing,
+)
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
@@ -77,16 +82,28 @@ class InnerFit:
     take the mask for a class: it sees labelled rows alone.
     """
 
-    def __init__(self, wrapper, domain, fit_params):
+    def __init__(self, wrapper, domain, sample_weight, fit_params):
         self.estimator = wrapper.estimator
         if get_config()["enable_metadata_routing"]:
+            fit_params = {"sample_weight": sample_weight, **fit_params}
             routed = process_routing(wrapper, "fit", sample_domain=domain, **fit_params)
             self.params = dict(routed.estimator.fit)
             self.domain_name = "sample_domain" if "sample_domain" in self.params else None
         else:
             self.params = dict(fit_params)
             self.domain_name = _fit_name(self.estimator, "sample_domain")
+            if sample_weight is not None:
+                self.params[self._weight_name()] = sample_weight
         self.params.pop(self.domain_name, None)
+
+    def _weight_name(self):
+        name = _fit_name(self.estimator, "sample_weight")
+        if name is None:
+            raise ValueError(
+                f"sample_weight was given, but {type(self.estimator).__name__}.fit takes none. "
+                "Leave it out, or use an estimator that takes sample_weight."
+            )
+        return name
 
     @property
     def adaptive(self):
@@ -112,7 +129,8 @@ class EstimatorWrapper(MetaEstimatorMixin, BaseEstimator):
     """Base of meta-estimators that predict with ``estimator_``; not public."""
 
     # What sklearn's routing reads: the metadata that each method asks for by itself.
-    __metadata_request__fit = {"sample_domain": True}
+    # Whether `fit` wants weights is for the wrapped estimator to say.
+    __metadata_request__fit = {"sample_domain": True, "sample_weight": UNUSED}
     __metadata_request__predict = {"sample_domain": True}
     __metadata_request__predict_proba = {"sample_domain": True}
     __metadata_request__predict_log_proba = {"sample_domain": True}

@@ -8,7 +8,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .._containers import n_rows, take_rows
 from .._domains import read_sample_domain
-from .._labels import read_y
+from .._labels import read_weight, read_y
 from ._wrapper import (
     ClassifierWrapper,
     EstimatorWrapper,
@@ -29,7 +29,7 @@ __all__ = ["ResampledClassifier", "ResampledRegressor"]
 class _Resampled(EstimatorWrapper):
     """What the two estimators share."""
 
-    def fit(self, X, y, *, sample_domain=None, **fit_params):
+    def fit(self, X, y, *, sample_domain=None, sample_weight=None, **fit_params):
         """Resample the labelled rows of each domain, then fit a clone of the estimator.
 
         Parameters
@@ -41,10 +41,12 @@ class _Resampled(EstimatorWrapper):
         sample_domain : int or array-like of shape (n_rows,), optional
             ``>= 0`` a source domain, ``< 0`` a target domain. Without it, unlabelled rows are the
             target. Handed on, resampled, to an estimator that takes it.
+        sample_weight : array-like of shape (n_rows,), optional
+            Handed on, resampled. A row made up by the sampler gets the mean weight of its class in
+            its domain. Weights have no part in what is resampled.
         **fit_params : dict
             Further arguments of the estimator's ``fit``. Those with one entry per row are
-            resampled along. A row made up by the sampler gets the mean `sample_weight` of its class
-            in its domain; for any other such argument there is no value, and that is an error.
+            resampled along; for a row made up there is no value, and that is an error.
 
         Returns
         -------
@@ -57,7 +59,8 @@ class _Resampled(EstimatorWrapper):
         n = n_rows(X)
         values, labels, labelled, domain = self._read(y, n, sample_domain)
         eligible = rows_to_learn(labelled, domain, self.target_labels)
-        inner = InnerFit(self, domain, fit_params)
+        weight = read_weight(sample_weight, n, eligible)
+        inner = InnerFit(self, domain, weight, fit_params)
         new = resample(sampler, X, self._strata(labels, eligible), domain, eligible)
         self._check_new(new)
         params = {

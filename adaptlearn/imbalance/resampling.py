@@ -207,11 +207,9 @@ def resample(sampler, X, labels, domain, eligible):
             kept[rows] = True
             continue
         made, origin, y_new, strategy[d] = _resample_domain(sampler, X, labels[rows], rows, d)
-        # Of the rows that go back to one row of the input, the first is that row.
-        traced = np.flatnonzero(origin >= 0)
-        first = traced[np.unique(origin[traced], return_index=True)[1]]
+        first = _first_places(origin, len(rows))
         kept[rows[origin[first]]] = True
-        added = np.setdiff1d(np.arange(len(origin)), first)
+        added = np.delete(np.arange(len(origin)), first)
         if len(added):
             blocks.append(take_rows(made, added))
             origins.append(np.where(origin[added] >= 0, rows[origin[added]], -1))
@@ -225,6 +223,14 @@ def resample(sampler, X, labels, domain, eligible):
         np.concatenate([kept, *label_rows]),
         strategy,
     )
+
+
+def _first_places(origin, n_before):
+    """Of the new rows that go back to one row before, where the first one stands."""
+    place = np.full(n_before, -1)
+    traced = np.flatnonzero(origin >= 0)[::-1]
+    place[origin[traced]] = traced  # written last to first: the first one stays
+    return place[place >= 0]
 
 
 def _resample_domain(sampler, X, y, rows, d):

@@ -10,6 +10,7 @@ from sklearn.utils.metaestimators import available_if
 
 from .._components import did_you_mean
 from .._containers import n_rows, take_rows
+from .._labels import read_weight
 from .._prediction import respond
 from ._offsets import METRICS, Objective, tune_offsets
 from ._wrapper import (
@@ -18,7 +19,6 @@ from ._wrapper import (
     as_container,
     inner_has,
     is_per_row,
-    is_weight,
     read_rows,
     rows_to_learn,
 )
@@ -49,9 +49,9 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         ``"balanced_accuracy"``, ``"worst_class_recall"``, ``"geometric_mean"`` (of the recalls),
         ``"f1_macro"``, or a function ``metric(y_true, y_pred) -> float``, higher is better.
     cv : int, splitter or iterable, default=5
-        Folds of the labelled rows. An integer stands for stratified folds without shuffling, no
-        more than the largest class has rows. The estimator is fitted once per fold, and once on
-        all rows.
+        Folds of the labelled rows alone, which a splitter sees numbered 0, 1, .... An integer
+        stands for stratified folds without shuffling, no more than the largest class has rows. The
+        estimator is fitted once per fold, and once on all rows.
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labelled target rows (``sample_domain < 0``) are tuned on as well.
 
@@ -74,8 +74,7 @@ class TunedThresholdsClassifier(ClassifierWrapper):
     ``predict_proba`` gives :math:`p_k e^{b_k} / \sum_j p_j e^{b_j}`: probabilities under class
     proportions changed by :math:`e^{b_k}`, whose largest is what ``predict`` answers.
 
-    A `sample_weight` goes to the estimator's ``fit`` and weighs the rows in the score as well; a
-    function given as `scoring` is then called with ``sample_weight=``.
+    With a `sample_weight`, a function given as `scoring` is called with ``sample_weight=``.
 
     References
     ----------
@@ -102,7 +101,7 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         self.cv = cv
         self.target_labels = target_labels
 
-    def fit(self, X, y, *, sample_domain=None, **fit_params):
+    def fit(self, X, y, *, sample_domain=None, sample_weight=None, **fit_params):
         """Tune the offsets on held-out predictions, then fit the estimator on all rows.
 
         Parameters
@@ -114,6 +113,8 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         sample_domain : int or array-like of shape (n_rows,), optional
             ``>= 0`` a source domain, ``< 0`` a target domain. Without it, unlabelled rows are the
             target. Handed on to an estimator that takes it.
+        sample_weight : array-like of shape (n_rows,), optional
+            Handed on, and weight of the rows in the score that is tuned.
         **fit_params : dict
             Further arguments of the estimator's ``fit``; those with one entry per row are cut to
             the rows of each fold.
@@ -132,10 +133,10 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         n = n_rows(X)
         labels, labelled, domain = read_rows(y, n, sample_domain)
         learn = rows_to_learn(labelled, domain, self.target_labels)
-        inner = InnerFit(self, domain, fit_params)
-        weight = _row_weight(inner.params, n)
-        tuned = np.flatnonzero(learn if weight is None else learn & (weight > 0))
-        always = np.setdiff1d(np.arange(n) if inner.adaptive else np.flatnonzero(learn), tuned)
+        weight = read_weight(sample_weight, n, learn)
+        inner = InnerFit(self, domain, weight, fit_params)
+        tuned = np.flatnonzero(learn)
+        always = np.flatnonzero(~learn) if inner.adaptive else tuned[:0]
 
         def fit_on(rows):
             """The estimator, fitted on some of the tuned rows and on all other rows it may see."""
@@ -147,19 +148,20 @@ class TunedThresholdsClassifier(ClassifierWrapper):
             y_fit = take_rows(y, rows) if inner.adaptive else labels[rows]
             return inner.fit(take_rows(X, rows), y_fit, domain[rows], params)
 
-        classes, codes = np.unique(labels[tuned], return_inverse=True)
+        counting = tuned if weight is None else tuned[weight[tuned] > 0]
+        classes, codes = np.unique(labels[counting], return_inverse=True)
         offsets = np.zeros(len(classes))
         if len(classes) > 1:
-            scores = np.full((len(tuned), len(classes)), np.log(_FLOOR))
-            for train, test in self._folds(codes):
+            scores = np.full((n, len(classes)), np.log(_FLOOR))
+            for train, test in self._folds(labels[tuned]):
                 fitted, rows = fit_on(tuned[train]), tuned[test]
                 proba = respond(fitted, "predict_proba", take_rows(X, rows), domain[rows])
                 known = np.isin(fitted.classes_, classes)
                 columns = np.searchsorted(classes, fitted.classes_[known])
-                scores[np.ix_(test, columns)] = np.log(np.maximum(proba[:, known], _FLOOR))
-            objective = Objective(
-                self.scoring, codes, classes, None if weight is None else weight[tuned]
-            )
+                scores[np.ix_(rows, columns)] = np.log(np.maximum(proba[:, known], _FLOOR))
+            scores = scores[counting]
+            weight = None if weight is None else weight[counting]
+            objective = Objective(self.scoring, codes, classes, weight)
             offsets = tune_offsets(scores, objective)
             self.base_score_ = objective.score(scores.argmax(axis=1))
             self.best_score_ = objective.score((scores + offsets).argmax(axis=1))
@@ -169,18 +171,18 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         self.offsets_ = np.array([table.get(c, 0.0) for c in self.classes_.tolist()])
         return self
 
-    def _folds(self, codes):
-        """Pairs of positions to fit on and to predict."""
+    def _folds(self, labels):
+        """Pairs of positions among the rows with these labels: to fit on, to predict."""
         cv = self.cv
         if isinstance(cv, numbers.Integral):
-            largest = int(np.bincount(codes).max())
+            largest = int(np.unique(labels, return_counts=True)[1].max())
             if largest < 2:
                 raise ValueError(
                     "every class in y has a single labelled row, so nothing can be held out to "
                     "tune thresholds on. Give more rows."
                 )
             cv = StratifiedKFold(min(int(cv), largest))
-        return check_cv(cv, codes, classifier=True).split(np.zeros((len(codes), 1)), codes)
+        return check_cv(cv, labels, classifier=True).split(np.zeros((len(labels), 1)), labels)
 
     def _adjusted(self, X, sample_domain):
         """Logarithms of the probabilities plus the offsets."""
@@ -210,11 +212,3 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         z = self._adjusted(X, sample_domain)
         proba = np.exp(z - z.max(axis=1, keepdims=True))
         return proba / proba.sum(axis=1, keepdims=True)
-
-
-def _row_weight(params, n):
-    """Weights of the rows among the arguments of ``fit``, None when there are none."""
-    for name, value in params.items():
-        if is_weight(name) and is_per_row(value, n):
-            return np.asarray(value, dtype=np.float64)
-    return None
