@@ -30,6 +30,7 @@ from adaptlearn import (
     LabelledScorer,
     ResampledClassifier,
     ResampledRegressor,
+    WithTarget,
     pack,
 )
 
@@ -514,6 +515,26 @@ def test_deep_estimator_inside(packed):
     expected = clone(deep).fit(*rows, sample_domain=resampler.sample_domain_)
     np.testing.assert_array_equal(clf.predict_proba(X), expected.predict_proba(X))
     assert not hasattr(deep, "classes_")
+
+
+def test_inside_with_target(sides):
+    Xs, ys, Xt, _ = sides
+    keep = (ys != 1) | (np.arange(len(ys)) % 4 == 0)
+    inner = ResampledClassifier(PerSide(), SMOTE3)
+    clf = WithTarget(inner, Xt).fit(Xs[keep], ys[keep])
+    X, y, _ = pack(Xs[keep], ys[keep], Xt)
+    np.testing.assert_array_equal(clf.predict(Xt), inner.fit(X, y).predict(Xt))
+    assert (clf.estimator_.sampling_strategy_[0]).keys() >= {1}
+
+
+def test_domain_resampler_brings_its_target_labels():
+    X, y, domain = numbered()
+    y = np.where(domain < 0, np.arange(len(y)) % 4 == 0, y)
+    sizes = []
+    for sampler in (OVER, DomainResampler(OVER), DomainResampler(OVER, target_labels="use")):
+        clf = ResampledClassifier(Recorder(), sampler).fit(X, y, sample_domain=domain)
+        sizes.append(np.sum(clf.estimator_.seen_[2] < 0))
+    assert sizes[0] == sizes[1] == 40 < sizes[2]
 
 
 def test_misaligned_domains_in_an_imblearn_pipeline(packed, routing):

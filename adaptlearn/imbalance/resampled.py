@@ -52,37 +52,41 @@ class _Resampled(EstimatorWrapper):
         -------
         self : object
         """
-        wrapped = isinstance(self.sampler, DomainResampler)
-        sampler = self.sampler.sampler if wrapped else self.sampler
+        sampler, target_labels = self.sampler, self.target_labels
+        if isinstance(sampler, DomainResampler):
+            sampler, target_labels = sampler.sampler, sampler.target_labels
         check_sampler(sampler)
         X, y = as_container(X), as_container(y)
         n = n_rows(X)
-        values, labels, labelled, domain = self._read(y, n, sample_domain)
-        eligible = rows_to_learn(labelled, domain, self.target_labels)
+        values, labelled, domain = self._read(y, n, sample_domain)
+        eligible = rows_to_learn(labelled, domain, target_labels)
         weight = read_weight(sample_weight, n, eligible)
         inner = InnerFit(self, domain, weight, fit_params)
-        new = resample(sampler, X, self._strata(labels, eligible), domain, eligible)
+        strata = self._strata(values, eligible)
+        if sampler is not None:
+            self._check_strata(strata[eligible])
+        new = resample(sampler, X, strata, domain, eligible)
         self._check_new(new)
+        rows = new.label_row
+        seen = np.arange(len(rows)) if inner.adaptive else np.flatnonzero(eligible[rows])
         params = {
-            name: _follow(name, value, new, domain, labels, eligible)
+            name: take_rows(_follow(name, value, new, domain, strata, eligible), seen)
             if is_per_row(value, n)
             else value
             for name, value in inner.params.items()
         }
-        X, rows = new.X, new.label_row
-        if inner.adaptive:
-            y = take_rows(y, rows)
-        else:
-            seen = np.flatnonzero(eligible[rows])
-            if len(seen) < len(rows):
-                X = take_rows(X, seen)
-                params = {k: take_rows(v, seen) if is_per_row(v, len(rows)) else v
-                          for k, v in params.items()}  # fmt: skip
-            rows = rows[seen]
-            y = values[rows]
+        rows = rows[seen]
+        X = new.X if inner.adaptive else take_rows(new.X, seen)
+        y = take_rows(y, rows) if inner.adaptive else values[rows]
         self.estimator_ = inner.fit(X, y, domain[rows], params)
         self.sampling_strategy_ = new.strategy
         return self
+
+    def _check_strata(self, strata):
+        """Raise where a sampler has nothing to balance."""
+
+    def _check_new(self, new):
+        """Raise for rows that cannot be used."""
 
     @available_if(inner_has("transform"))
     def transform(self, X, *, sample_domain=None):
@@ -90,7 +94,7 @@ class _Resampled(EstimatorWrapper):
         return self._respond("transform", X, sample_domain)
 
 
-def _follow(name, value, new, domain, labels, eligible):
+def _follow(name, value, new, domain, strata, eligible):
     """A per-row argument of ``fit``, for the rows after resampling."""
     if name.rpartition("__")[2] == "sample_domain":
         return domain[new.label_row]
@@ -104,7 +108,7 @@ def _follow(name, value, new, domain, labels, eligible):
             f"RandomUnderSampler), or leave {name} out."
         )
     weight = np.asarray(value, dtype=np.float64)
-    codes = np.unique(labels, return_inverse=True)[1]
+    codes = np.unique(strata, return_inverse=True)[1]
     mean = group_means(weight, np.column_stack([domain, codes, eligible]))
     return np.where(made_up, mean[new.label_row], weight[new.origin])
 
@@ -124,7 +128,7 @@ class ResampledClassifier(_Resampled, ClassifierWrapper):
         `sample_domain` sees all rows. Any other would take the mask for a class, so it sees the
         labelled rows alone.
     sampler : imbalanced-learn sampler, DomainResampler or None, default=None
-        None resamples nothing.
+        None resamples nothing. A DomainResampler brings its own `target_labels`.
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labelled target rows (``sample_domain < 0``) are resampled as well.
 
@@ -170,16 +174,13 @@ class ResampledClassifier(_Resampled, ClassifierWrapper):
 
     def _read(self, y, n, sample_domain):
         self._check_inner()
-        labels, labelled, domain = read_rows(y, n, sample_domain)
-        return labels, labels, labelled, domain
+        return read_rows(y, n, sample_domain)
 
     def _strata(self, labels, eligible):
-        if self.sampler is not None:
-            check_two_classes(labels[eligible])
         return labels
 
-    def _check_new(self, new):
-        pass
+    def _check_strata(self, strata):
+        check_two_classes(strata)
 
     @available_if(inner_has("decision_function"))
     def decision_function(self, X, *, sample_domain=None):
@@ -253,7 +254,7 @@ class ResampledRegressor(_Resampled):
         domain = np.where(null, -1, 0)
         if sample_domain is not None:
             domain = read_sample_domain(sample_domain, n)
-        return values, values, ~null, domain
+        return values, ~null, domain
 
     def _strata(self, values, eligible):
         self.bin_edges_ = _bin_edges(self.bins, values[eligible])

@@ -255,9 +255,9 @@ def _resample_domain(sampler, X, y, rows, d):
             "sample_domain, or take RandomOverSampler()."
         ) from error
     y_new, origin = np.asarray(y_new), _origin(sampler, len(y), len(y_new))
-    repeated = np.repeat([np.flatnonzero(y == label)[0] for label in lonely], [*lonely.values()])
-    if len(repeated):
-        repeated = repeated.astype(np.intp)
+    if lonely:
+        single = [np.flatnonzero(y == label)[0] for label in lonely]
+        repeated = np.repeat(single, list(lonely.values()))
         made = _append(made, np.arange(len(y_new)), [take_rows(table, repeated)])
         origin, y_new = np.concatenate([origin, repeated]), np.concatenate([y_new, y[repeated]])
     if blind:
