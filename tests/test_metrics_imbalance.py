@@ -97,6 +97,10 @@ def test_calibration_error_by_hand():
     # Two bins, class 0: {.2, .4} hold one class-0 row: |1/2 - .3| / 2; {.9, .9}: |1/2 - .9| / 2.
     found = metrics.calibration_error([0, 1, 1, 0], proba, n_bins=2, per_class=True)
     np.testing.assert_allclose(found, [0.3, 0.3])
+    # A probability on an edge belongs to the bin below: {.5, .4} and {.9}, each off by .1.
+    edge = np.array([[0.5, 0.5], [0.4, 0.6], [0.9, 0.1]])
+    found = metrics.calibration_error([0, 1, 0], edge, n_bins=2, per_class=True)
+    assert found[0] == pytest.approx(0.2 / 3)
     # The labels of the columns; a label that has no column counts as none of them.
     found = metrics.calibration_error(["x", "b", "b", "x"], proba, classes=["x", "b"], n_bins=2)
     assert found == pytest.approx(0.3)

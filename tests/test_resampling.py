@@ -107,6 +107,8 @@ def test_originals_come_first_and_masks_pass(sampler):
     np.testing.assert_array_equal(d_new[known], domain[index[known]])
     if sampler is not SHRUNK:
         np.testing.assert_array_equal(X_new[known], X[index[known]])
+    else:  # a smoothed bootstrap: no row twice
+        assert len(np.unique(X_new, axis=0)) == len(X_new) > len(kept)
     # Unlabelled rows: each once, nothing like them anywhere else.
     assert sorted(index[y_new == -1]) == np.flatnonzero(y == -1).tolist()
     for given, original in zip((X, y, domain), before, strict=True):

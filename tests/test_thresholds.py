@@ -112,6 +112,15 @@ def test_three_classes_near_brute_force_and_never_worse(metric, seed):
         assert objective.score(scores.argmax(1)) < 0.4 < 0.5 < found
 
 
+@pytest.mark.parametrize("seed, zero, prior", [(0, 0.71, 0.65), (5, 0.475, 0.575)])
+def test_the_better_of_two_starts_wins(seed, zero, prior):
+    y = np.repeat(np.arange(5), [100, 40, 20, 10, 5])
+    scores = scores_of(y, seed)
+    objective = Objective("worst_class_recall", y, np.arange(5))
+    found = objective.score((scores + tune_offsets(scores, objective)).argmax(1))
+    assert found == pytest.approx(max(zero, prior))
+
+
 def test_offsets_that_help_nobody_stay_zero():
     y = np.repeat([0, 1, 2], 5)
     scores = np.log(np.full((15, 3), 0.05) + 0.85 * np.eye(3)[y])
