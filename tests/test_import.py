@@ -50,6 +50,14 @@ def test_names_are_found_lazily():
     assert probe(code) == [False, False], "the data convention and metrics need no torch"
 
 
+def test_deep_estimators_need_no_imblearn():
+    code = (
+        "import json, sys, adaptlearn; adaptlearn.DANNClassifier;"
+        "print(json.dumps('imblearn' in sys.modules))"
+    )
+    assert probe(code) is False
+
+
 def test_plain_import_of_everything_leaves_generators_alone():
     code = (
         "import json, numpy as np, torch; np.random.seed(0); torch.manual_seed(0);"
