@@ -27,6 +27,7 @@ LEVELS = {
     "_labels": 0,
     "_containers": 0,
     "_scored": 0,
+    "_fit_weight": 0,
     "_components": 0,
     "_compat": 0,
 }

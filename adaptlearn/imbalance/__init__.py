@@ -1,6 +1,8 @@
-"""Class imbalance: task losses and batch sampling."""
+"""Class imbalance and label shift: task losses, batch sampling, class proportions."""
 
 from .criterion import Criterion, CrossEntropy, Huber, MeanSquaredError
+from ._label_shift_result import LabelShift
+from .label_shift import estimate_label_shift
 from .sampling import BalancedSampler, InstanceSampler
 from .target_prior import estimate_target_prior
 
@@ -10,6 +12,8 @@ __all__ = [
     "CrossEntropy",
     "Huber",
     "InstanceSampler",
+    "LabelShift",
     "MeanSquaredError",
+    "estimate_label_shift",
     "estimate_target_prior",
 ]
