@@ -27,6 +27,8 @@ _PUBLIC = {
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
     "load": "deep",
+    "LabelShiftClassifier": "imbalance",
+    "estimate_label_shift": "imbalance",
     "DomainStratifiedKFold": "model_selection",
     "EntropyScorer": "model_selection",
     "ImportanceWeightedScorer": "model_selection",

@@ -16,6 +16,7 @@ from sklearn import config_context
 from sklearn.base import BaseEstimator, clone, is_classifier, is_regressor
 from sklearn.exceptions import NotFittedError
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401
+from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
     HalvingGridSearchCV,
@@ -32,7 +33,13 @@ from sklearn.utils import estimator_checks
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import adaptlearn
-from adaptlearn import DomainAdaptationClassifier, DomainAdaptationRegressor, WithTarget, pack
+from adaptlearn import (
+    DomainAdaptationClassifier,
+    DomainAdaptationRegressor,
+    LabelShiftClassifier,
+    WithTarget,
+    pack,
+)
 from adaptlearn._components import registered, resolve
 from adaptlearn.alignment import Domain, Step
 
@@ -95,7 +102,9 @@ def answers(estimator, X, **kwargs):
 
 def test_the_walk_finds_classes():
     assert {DomainAdaptationClassifier, DomainAdaptationRegressor} < set(DEEP)
-    assert set(META) == {WithTarget}, "give the new kind of estimator a constructor in checked()"
+    assert set(META) == {LabelShiftClassifier, WithTarget}, (
+        "give the new kind of estimator a constructor in checked()"
+    )
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
 
 
@@ -111,9 +120,12 @@ def checked():
         yield cls() if cls in BASES else cls(**small)
     inner = DomainAdaptationClassifier(**small, random_state=0)
     yield WithTarget(inner, None)
+    yield LabelShiftClassifier(LogisticRegression())
 
 
 def sample_weight_equivalence(estimator):
+    if isinstance(estimator, LabelShiftClassifier):
+        return {}
     why = "mini-batches draw other rows when a row is repeated or left out"
     kinds = ("dense", "sparse")
     return {f"check_sample_weight_equivalence_on_{kind}_data": why for kind in kinds}

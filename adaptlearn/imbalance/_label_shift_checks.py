@@ -154,9 +154,9 @@ def describe_problems(predictions, spectrum, misfit, names):
     domain_shift = misfit.p_value < _P_VALUE and misfit.share > _UNEXPLAINED
     if domain_shift:
         problems.append(
-            f"Target predictions fit no mixture of the source's predictions class by class: "
-            f"{misfit.share:.0%} of them are left over. Label shift alone does not explain it; the inputs "
-            "moved as well (domain shift). Adapt to that first, for example with "
+            "Target predictions fit no mixture of the source's predictions class by class: "
+            f"{misfit.share:.0%} of them are left over. Label shift alone does not explain it: the "
+            "inputs moved as well (domain shift). Adapt to that first, for example with "
             "adaptlearn.DomainAdaptationClassifier."
         )
     return tuple(problems), domain_shift

@@ -80,15 +80,14 @@ class LabelShift:
         ndarray of shape (n_rows, n_classes)
         """
         prior = read_prior(prior, len(self.ratio))
-        unshifted = isinstance(prior, str) and prior == "target" and (self.ratio == 1).all()
-        if unshifted or (isinstance(prior, str) and prior == "source"):
-            return proba
         if isinstance(prior, str) and prior == "target":
             ratio = self.ratio
+            if (ratio == 1).all():
+                return proba
+        elif isinstance(prior, str) and prior == "source":
+            return proba
         else:
-            known = self.source_prior > 0
-            target = known.astype(float) if isinstance(prior, str) else prior
-            ratio = np.divide(target, self.source_prior, out=np.zeros(len(known)), where=known)
+            ratio = prior_ratio(prior, self.source_prior)
         return reweight(proba, ratio, self.calibration)
 
     def __repr__(self):
@@ -123,6 +122,13 @@ class LabelShift:
             for row, low, high in zip(rows, *self.interval, strict=True):
                 row.append(f"{low:.3f} to {high:.3f}")
         return header, rows
+
+
+def prior_ratio(prior, source_prior):
+    """Ratio of "uniform" or of an array to the source prior; 0 for classes without source rows."""
+    known = source_prior > 0
+    target = known.astype(float) if isinstance(prior, str) else prior
+    return np.divide(target, source_prior, out=np.zeros(len(known)), where=known)
 
 
 def reweight(proba, ratio, calibration=None):

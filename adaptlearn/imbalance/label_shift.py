@@ -94,7 +94,7 @@ def estimate_label_shift(
     >>> bool(abs(shift.target_prior - data.target_prior).max() < 0.04)
     True
     """
-    _check_parameters(method, calibrate, soft, n_bootstrap, confidence)
+    check_parameters(method, calibrate, soft, n_bootstrap, confidence)
     predictions = read_predictions(proba_source, codes, proba_target, sample_weight)
     present, n_classes = predictions.present, len(predictions.present)
     names = np.arange(n_classes) if classes is None else np.asarray(classes)
@@ -224,7 +224,8 @@ def _spread(values, present):
     return full
 
 
-def _check_parameters(method, calibrate, soft, n_bootstrap, confidence):
+def check_parameters(method, calibrate, soft, n_bootstrap, confidence):
+    """Raise for parameters of `estimate_label_shift` that are not allowed."""
     if method not in METHODS:
         raise ValueError(
             f"method={method!r} is not known; allowed are {', '.join(map(repr, METHODS))}."
@@ -239,4 +240,6 @@ def _check_parameters(method, calibrate, soft, n_bootstrap, confidence):
             "hundred resamples."
         )
     if not isinstance(confidence, (float, np.floating)) or not 0 < confidence < 1:
-        raise ValueError(f"confidence={confidence!r} must be a number between 0 and 1, such as 0.9.")
+        raise ValueError(
+            f"confidence={confidence!r} must be a number between 0 and 1, such as 0.9."
+        )

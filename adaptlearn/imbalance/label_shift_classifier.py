@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_classifier
 from sklearn.metrics import accuracy_score
-from sklearn.model_selection import check_cv
 from sklearn.utils import get_tags
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted
 
 from .._containers import n_rows, take_rows
-from .._domains import MASK_HELP, read_domains, read_fit, read_sample_domain
-from .._fit_weight import weight_name
+from .._domains import MASK_HELP, DomainIndex, read_fit
 from .._scored import read_scored
-from ._label_shift_result import read_prior
-from .label_shift import METHODS, estimate_label_shift
+from ._calibration import fit_calibration
+from ._label_shift_result import prior_ratio, read_prior, reweight
+from ._out_of_fold import fit_clone, predict_out_of_fold
+from .label_shift import check_parameters, estimate_label_shift
 
 
 class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
@@ -84,12 +82,8 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ...     500, 500, shift=0, class_sep=1, target_priors=[0.9, 0.05, 0.05], random_state=0
     ... )
     >>> clf = LabelShiftClassifier(LogisticRegression()).fit(Xs, ys, X_target=Xt)
-    >>> clf.label_shift_
-    LabelShift(method='auto', n_source=500, n_target=500, shrinkage=0.98)
-    class  source  target  ratio
-        0   0.334   0.900   2.70
-        1   0.334   0.060   0.18
-        2   0.332   0.040   0.12
+    >>> clf.label_shift_.target_prior.round(1)
+    array([0.9, 0.1, 0. ])
     >>> clf.score(Xt, yt) > clf.estimator_.score(Xt, yt)
     True
     """
@@ -149,6 +143,7 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If `estimator` predicts no probabilities.
         """
         self._check_parameters()
+        X, X_target = _sized(X), _sized(X_target)
         n_target = None if X_target is None else n_rows(X_target)
         rows = read_fit(
             y, n_rows(X), n_target=n_target, sample_domain=sample_domain,
@@ -157,13 +152,16 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         source, target = np.flatnonzero(rows.labelled), np.flatnonzero(rows.domain < 0)
         if X_target is None and len(target):
             X_target = take_rows(X, target)
-        weight = None if rows.weight is None else rows.weight[source]
-        X, y = (X if len(source) == n_rows(X) else take_rows(X, source)), rows.y[source]
+        if len(source) < n_rows(X):
+            X = take_rows(X, source)
+        y, weight = rows.y[source], None if rows.weight is None else rows.weight[source]
         classes, codes = np.unique(y, return_inverse=True)
-        prior = read_prior(self.prior, len(classes))
-        estimator = _fit_clone(self.estimator, X, y, weight)
-        label_shift = None
-        if X_target is None and isinstance(prior, str) and prior == "target":
+        read_prior(self.prior, len(classes))
+        fitted = fit_clone(self.estimator, X, y, weight)
+        label_shift = calibration = None
+        if X_target is not None or self._corrects_without_target():
+            label_shift, calibration = self._estimate(X, y, codes, classes, weight, X_target)
+        elif isinstance(self.prior, str) and self.prior == "target":
             warnings.warn(
                 "LabelShiftClassifier: no target rows, so predictions stay those of the estimator. "
                 "Give X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark "
@@ -171,8 +169,150 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 UserWarning,
                 stacklevel=2,
             )
-        elif len(classes) > 1 and (X_target is not None or not isinstance(prior, str)):
-            label_shift = self._estimate(X, y, codes, classes, weight, X_target)
-        self.estimator_, self.classes_, self.label_shift_ = estimator, classes, label_shift
-        self._source_prior = np.bincount(codes, weight) / len(codes if weight is None else [])
+        self.estimator_, self.classes_, self.label_shift_ = fitted, classes, label_shift
+        counts = np.bincount(codes, weight)
+        self._source_prior, self._calibration = counts / counts.sum(), calibration
+        self._domain_index = DomainIndex.of(rows.domain)
         return self
+
+    def _estimate(self, X, y, codes, classes, weight, X_target):
+        """The estimate (None without target rows) and the calibration (None without it)."""
+        held_out = predict_out_of_fold(
+            self.estimator, X, y, classes, weight, X_target, self.cv, self.n_jobs
+        )
+        if held_out is None:
+            warnings.warn(
+                "LabelShiftClassifier: no class has two source rows, so none can be held out and "
+                "class proportions cannot be estimated; predictions stay those of the estimator.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return None, None
+        codes, weight = codes[held_out.rows], None if weight is None else weight[held_out.rows]
+        if held_out.target is None:
+            if self.method not in ("auto", "mlls"):
+                return None, None
+            return None, fit_calibration(held_out.source, codes, weight)
+        label_shift = estimate_label_shift(
+            held_out.source, codes, held_out.target, method=self.method,
+            n_bootstrap=self.n_bootstrap, confidence=self.confidence, sample_weight=weight,
+            classes=classes, random_state=self.random_state,
+        )  # fmt: skip
+        return label_shift, label_shift.calibration
+
+    def predict_proba(self, X, *, sample_domain=None):
+        """Class probabilities, corrected as `prior` says.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame of shape (n_rows, n_features)
+        sample_domain : int, array-like of shape (n_rows,), "source" or "target", optional
+            Side of the rows; default target rows. With ``prior="target"`` source rows are answered
+            as by the estimator itself.
+
+        Returns
+        -------
+        ndarray of shape (n_rows, n_classes)
+        """
+        check_is_fitted(self)
+        return self._correct(self.estimator_.predict_proba(X), sample_domain)
+
+    def predict(self, X, *, sample_domain=None):
+        """Predict the most probable class; parameters as in ``predict_proba``.
+
+        Returns
+        -------
+        ndarray of shape (n_rows,)
+        """
+        check_is_fitted(self)
+        proba = self.estimator_.predict_proba(X)
+        corrected = self._correct(proba, sample_domain)
+        if corrected is proba:  # not every classifier predicts its most probable class
+            return self.estimator_.predict(X)
+        return self.classes_[corrected.argmax(1)]
+
+    def score(self, X, y, sample_weight=None, *, sample_domain=None):
+        """Accuracy on the labelled rows.
+
+        When `y` holds masks, its labelled rows are source rows and are predicted as such; when it
+        holds none, all rows are target rows. A label unseen in ``fit`` counts as wrong.
+
+        Parameters
+        ----------
+        X : array-like, sparse matrix or frame of shape (n_rows, n_features)
+        y : array-like of shape (n_rows,)
+        sample_weight : array-like of shape (n_rows,), optional
+        sample_domain : int or array-like of shape (n_rows,), optional
+
+        Returns
+        -------
+        float
+        """
+        check_is_fitted(self)
+        scored = read_scored(y, sample_domain, self.classes_, sample_weight)
+        predicted = self.predict(take_rows(_sized(X), scored.rows), sample_domain=scored.domain)
+        return accuracy_score(scored.y, predicted, sample_weight=scored.weight)
+
+    def _correct(self, proba, sample_domain):
+        """Corrected probabilities; `proba` itself where there is nothing to correct."""
+        index, prior = self._domain_index, read_prior(self.prior, len(self.classes_))
+        slots = index.read(sample_domain, len(proba))
+        is_target = (slots >= len(index.sources)) & (slots != index.pooled_slot("source"))
+        if isinstance(prior, str) and prior == "target":
+            if not is_target.any():
+                return proba
+            if not is_target.all():
+                return np.where(is_target[:, None], self._correct(proba, "target"), proba)
+        if self.label_shift_ is not None:
+            return self.label_shift_.correct(proba, prior)
+        if isinstance(prior, str) and prior in ("source", "target"):
+            return proba
+        return reweight(proba, prior_ratio(prior, self._source_prior), self._calibration)
+
+    def _check_parameters(self):
+        if isinstance(self.estimator, type) or not is_classifier(self.estimator):
+            raise TypeError(
+                f"estimator={self.estimator!r:.80} is not a classifier; give one, such as "
+                "LogisticRegression()."
+            )
+        if not hasattr(self.estimator, "predict_proba"):
+            raise TypeError(
+                f"estimator={self.estimator!r:.80} has no predict_proba, and proportions are "
+                "estimated from probabilities. Wrap it: CalibratedClassifierCV(estimator)."
+            )
+        check_parameters(self.method, True, False, self.n_bootstrap, self.confidence)
+        if isinstance(self.cv, (int, np.integer)) and (isinstance(self.cv, bool) or self.cv < 2):
+            raise ValueError(
+                f"cv={self.cv!r} must be at least 2 folds, or a splitter such as StratifiedKFold."
+            )
+
+    def _corrects_without_target(self):
+        return not (isinstance(self.prior, str) and self.prior in ("source", "target"))
+
+    @property
+    def n_features_in_(self):
+        """Number of features seen in ``fit``."""
+        return self._fitted().n_features_in_
+
+    @property
+    def feature_names_in_(self):
+        """Names of the features seen in ``fit``."""
+        return self._fitted().feature_names_in_
+
+    def _fitted(self):
+        if "estimator_" not in self.__dict__:  # hasattr must answer False before fit
+            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
+        return self.estimator_
+
+    def __sklearn_is_fitted__(self):
+        return hasattr(self, "estimator_")
+
+    def __sklearn_tags__(self):
+        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
+        tags.input_tags, tags.classifier_tags = inner.input_tags, inner.classifier_tags
+        return tags
+
+
+def _sized(X):
+    """`X`, as an array where it is an object that only converts to one."""
+    return X if X is None or hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)
