@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize
-from scipy.special import log_softmax, softmax
+from scipy.special import softmax
 
 from ._predictions import log_proba
 
@@ -65,10 +65,14 @@ def fit_calibration(proba, codes, weight=None, start=None):
 
     def objective(parameters):
         scale, bias = parameters[0], parameters[1:]
-        log_p = log_softmax(scale * logits + bias, axis=1)
+        z = scale * logits + bias
+        z -= z.max(1, keepdims=True)
+        of_true = z[rows, codes]
+        p = np.exp(z, out=z)
+        total = p.sum(1)
         away = parameters - identity
-        loss = -weight @ log_p[rows, codes] + _RIDGE / 2 * away @ away
-        p = np.exp(log_p) * weight[:, None]
+        loss = weight @ (np.log(total) - of_true) + _RIDGE / 2 * away @ away
+        p *= (weight / total)[:, None]
         gradient = np.concatenate([[np.vdot(p, logits) - of_label], p.sum(0) - prior])
         return loss, gradient + _RIDGE * away
 
@@ -77,6 +81,6 @@ def fit_calibration(proba, codes, weight=None, start=None):
     found = minimize(
         objective, first, jac=True, method="L-BFGS-B",
         bounds=[(0.01, None)] + [(None, None)] * n_classes,
-        options={"maxiter": 500, "ftol": 1e-14, "gtol": 1e-7},
+        options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-6},
     ).x  # fmt: skip
     return Calibration(float(1 / found[0]), found[1:] - found[1:].mean())

@@ -11,9 +11,10 @@ from scipy.special import chdtrc
 _FEW_ROWS = 10
 # Smallest singular value over its standard error; two like classes give about 1.
 _CLEAR = 3.0
-# Share of target predictions that may fit no mixture, and the chance of a false alarm.
+# Share of target predictions that may fit no mixture, and the p-value that says it is no chance.
+# Counts of few rows make small p-values several times too small, hence so strict a bound.
 _UNEXPLAINED = 0.05
-_P_VALUE = 1e-4
+_P_VALUE = 1e-6
 _ROWS_PER_BIN = 15
 
 
