@@ -126,7 +126,7 @@ def test_calibration_recovers_temperature_and_bias():
     bias = np.array([0.8, -0.5, -0.3])
     wrong = softmax(2.5 * (log_proba(data.proba_source) - bias), axis=1)
     found = fit_calibration(wrong, data.codes_source)
-    assert found.temperature == pytest.approx(2.5, abs=0.06)
+    np.testing.assert_allclose(1 / found.scale, 2.5, atol=0.06)
     np.testing.assert_allclose(found.bias, bias, atol=0.04)
     np.testing.assert_allclose(found.apply(wrong), data.proba_source, atol=0.03)
 
@@ -140,7 +140,7 @@ def test_calibration_keeps_the_prior_and_is_a_minimum():
     np.testing.assert_allclose(mean, prior, atol=1e-5)
 
     def loss(step):
-        a, b = 1 / found.temperature + step[0], found.bias + step[1:]
+        a, b = found.scale + step[0], found.bias + step[1:]
         total = 0.0
         for p, y, w in zip(data.proba_source, data.codes_source, weight, strict=True):
             z = a * np.log(np.maximum(p, 1e-12)) + b
@@ -154,10 +154,24 @@ def test_calibration_keeps_the_prior_and_is_a_minimum():
         assert loss(10 * step) > loss(np.zeros(5)) < loss(-10 * step)
 
 
+def test_vector_calibration_is_closer_where_classes_differ():
+    data = make_label_shift(60_000, 1, n_classes=3, random_state=0)
+    scale, bias = np.array([0.4, 0.7, 1.3]), np.array([0.5, -0.5, 0.0])
+    wrong = softmax((log_proba(data.proba_source) - bias) / scale, axis=1)
+    # Normalising has mixed the scales: no calibration of probabilities undoes it altogether.
+    vector = fit_calibration(wrong, data.codes_source, kind="vector")
+    common = fit_calibration(wrong, data.codes_source, kind="bcts")
+    off = [np.abs(c.apply(wrong) - data.proba_source).mean() for c in (vector, common)]
+    assert off[0] < 0.5 * off[1]
+    np.testing.assert_allclose(
+        vector.apply(wrong).mean(0), np.bincount(data.codes_source) / 60_000, atol=1e-4
+    )
+
+
 def test_calibration_of_perfect_predictions_is_finite():
     codes = np.arange(60) % 3
     found = fit_calibration(one_hot(codes, 3), codes)
-    assert np.isfinite(found.temperature) and np.isfinite(found.bias).all()
+    assert np.isfinite(found.scale).all() and np.isfinite(found.bias).all()
     np.testing.assert_array_equal(found.apply(one_hot(codes, 3)).argmax(1), codes)
 
 
@@ -180,13 +194,13 @@ def test_many_rows_give_the_true_ratio(method, n_classes):
 
 
 def test_calibration_is_what_makes_likelihood_hold():
-    wrong = {True: 0.0, False: 0.0}
+    wrong = {"bcts": 0.0, None: 0.0}
     for seed in range(10):
         data = make_label_shift(calibration="overconfident", random_state=seed)
-        for calibrate in wrong:
-            ratio = estimate_label_shift(*data[:3], calibrate=calibrate).ratio
-            wrong[calibrate] += np.mean((ratio - data.ratio) ** 2)
-    assert wrong[True] < wrong[False] / 2
+        for calibration in wrong:
+            ratio = estimate_label_shift(*data[:3], calibration=calibration).ratio
+            wrong[calibration] += np.mean((ratio - data.ratio) ** 2)
+    assert wrong["bcts"] < wrong[None] / 2
 
 
 @pytest.mark.parametrize("method", ["mlls", "bbse", "qp"])
@@ -254,20 +268,21 @@ def test_inputs_are_unchanged_and_may_be_read_only():
 # --- noise: covariance, shrinkage, intervals --------------------------------------------------
 
 
-def test_covariance_is_that_of_repeated_draws():
+@pytest.mark.parametrize("kind", ["bcts", "vector"])
+def test_covariance_is_that_of_repeated_draws(kind):
     found, stated = [], []
     for seed in range(200):
         data = make_label_shift(
             500, 700, n_classes=3, target_prior=[0.2, 0.3, 0.5], calibration="overconfident",
             random_state=seed,
         )  # fmt: skip
-        shift = estimate_label_shift(*data[:3])
+        shift = estimate_label_shift(*data[:3], calibration=kind)
         found.append(shift.ratio)
         calibrated = [shift.calibration.apply(p) for p in (data.proba_source, data.proba_target)]
         stated.append(
             mlls_covariance(
                 shift.ratio, log_proba(data.proba_source), calibrated[0], data.codes_source,
-                np.full(500, 1 / 500), log_proba(data.proba_target), calibrated[1],
+                np.full(500, 1 / 500), log_proba(data.proba_target), calibrated[1], kind=kind,
             )
         )  # fmt: skip
     true = np.cov(np.array(found).T)
@@ -429,13 +444,13 @@ def test_correction_is_on_calibrated_probabilities():
     data = make_label_shift(calibration="overconfident", random_state=0)
     found = estimate(*data[:3])
     calibrated = softmax(
-        np.log(data.proba_target) / found.calibration.temperature + found.calibration.bias, axis=1
+        np.log(data.proba_target) * found.calibration.scale + found.calibration.bias, axis=1
     )
     expected = calibrated * found.ratio
     np.testing.assert_allclose(
         found.correct(data.proba_target), expected / expected.sum(1, keepdims=True)
     )
-    assert estimate(*data[:3], calibrate=False).calibration is None
+    assert estimate(*data[:3], calibration=None).calibration is None
 
 
 def test_a_row_that_loses_all_keeps_its_probabilities():
@@ -462,7 +477,7 @@ def test_it_prints():
     "change, message",
     [
         ({"method": "em"}, "method='em' is not known; allowed are 'auto', 'mlls'"),
-        ({"calibrate": 1}, "calibrate=1"),
+        ({"calibration": True}, "calibration=True is not known; allowed are 'bcts'"),
         ({"soft": "yes"}, "soft='yes'"),
         ({"n_bootstrap": -1}, "n_bootstrap=-1"),
         ({"confidence": 90}, "confidence=90"),

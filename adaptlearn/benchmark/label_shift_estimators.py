@@ -32,11 +32,12 @@ ESTIMATORS = {
     "bbse, soft": {"method": "bbse", "soft": True},
     "qp": {"method": "qp"},
     "rlls": {"method": "rlls"},
-    "mlls, not calibrated": {"method": "mlls", "calibrate": False},
+    "mlls, not calibrated": {"method": "mlls", "calibration": None},
     "mlls": {"method": "mlls"},
+    "mlls, vector": {"method": "mlls", "calibration": "vector"},
     "auto": {"method": "auto"},
 }
-WITH_INTERVALS = ("bbse", "qp", "mlls")
+WITH_INTERVALS = ("bbse", "mlls")
 LEVEL = 0.9
 
 
@@ -45,10 +46,10 @@ def add_arguments(parser):
     parser.add_argument("--quick", action="store_true", help="20 shifts: 15 seconds")
     parser.add_argument("--shifts", type=int, default=200, help="random shifts (default: 200)")
     parser.add_argument(
-        "--interval-shifts", type=int, default=40,
-        help="how many of them get intervals (default: 40)",
+        "--interval-shifts", type=int, default=25,
+        help="how many of them get intervals (default: 25)",
     )  # fmt: skip
-    parser.add_argument("--bootstrap", type=int, default=60, help="resamples (default: 60)")
+    parser.add_argument("--bootstrap", type=int, default=100, help="resamples (default: 60)")
 
 
 def squared_errors(setting, n_shifts):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from ._calibration import together
+
 _MAX_STEPS = 2000
 _TOLERANCE = 1e-7
 
@@ -74,7 +76,9 @@ def mlls(proba, prior, weight):
     return ratio
 
 
-def mlls_covariance(ratio, log_source, source, codes, source_weight, log_target, target):
+def mlls_covariance(
+    ratio, log_source, source, codes, source_weight, log_target, target, *, kind="bcts"
+):
     r"""Covariance of the ratios of calibrated maximum likelihood, for many rows.
 
     With :math:`r_i = p(\cdot \mid x_i) / \sum_k w_k p(k \mid x_i)`, the ratios solve
@@ -86,8 +90,8 @@ def mlls_covariance(ratio, log_source, source, codes, source_weight, log_target,
         - \overline{J A^{-1} \psi} - \overline{(e_y - p_S)} \big), \quad
         H = \overline{r r^\top}
 
-    where :math:`\psi` and A are gradient and mean Hessian of the calibration loss in (1/T, b), and
-    J is the derivative of :math:`\overline{r}` in the same (M-estimation).
+    where :math:`\psi` and A are gradient and mean Hessian of the calibration loss in (a, b), and J
+    is the derivative of :math:`\overline{r}` in the same (M-estimation).
 
     Parameters
     ----------
@@ -98,6 +102,8 @@ def mlls_covariance(ratio, log_source, source, codes, source_weight, log_target,
         Calibrated predictions.
     codes, source_weight : ndarrays of shape (n_source,)
         Weights have sum 1.
+    kind : {"bcts", "vector"}, default="bcts"
+        How the predictions were calibrated.
 
     Returns
     -------
@@ -108,21 +114,29 @@ def mlls_covariance(ratio, log_source, source, codes, source_weight, log_target,
     identity = np.eye(n_classes)
     label = identity[codes]
     from_source = -(label - source_weight @ label)
-    error = source - label
-    psi = np.column_stack([(error * log_source).sum(1), error])
-    # Hessian of the loss: covariance of (z, one-hot) under the calibrated probabilities.
-    centred = log_source - (source * log_source).sum(1, keepdims=True)
-    weighted = source * source_weight[:, None]
-    across = (weighted * centred).sum(0)
-    hessian = np.empty((n_classes + 1, n_classes + 1))
-    hessian[0, 0] = (weighted * centred**2).sum()
-    hessian[0, 1:] = hessian[1:, 0] = across
-    hessian[1:, 1:] = np.diag(weighted.sum(0)) - source.T @ weighted
-    posterior = r * ratio
-    centred = log_target - (posterior * log_target).sum(1, keepdims=True)
-    jacobian = np.column_stack(
-        [(r * centred).mean(0), np.diag(r.mean(0)) - r.T @ posterior / n_target]
-    )
+    # Gradient and Hessian with one scale a class; columns: scales, then biases.
+    error, both = source - label, [source * log_source, source]
+    psi = np.hstack([error * log_source, error])
+    outer = np.hstack(both)
+    hessian = -outer.T @ (outer * source_weight[:, None])
+    posterior, target_columns = r * ratio, [log_target, np.ones_like(target)]
+    jacobian = [
+        np.diag((r * column).mean(0)) - r.T @ (posterior * column) / n_target
+        for column in target_columns
+    ]
+    jacobian = np.hstack(jacobian)
+    scales, biases = np.arange(n_classes), np.arange(n_classes) + n_classes
+    hessian[scales, scales] += source_weight @ (both[0] * log_source)
+    hessian[biases, biases] += source_weight @ source
+    hessian[scales, biases] += source_weight @ both[0]
+    hessian[biases, scales] += source_weight @ both[0]
+    if kind == "vector":
+        hessian[:n_classes, :n_classes] += together(source_weight) * (identity - 1 / n_classes)
+    else:  # all classes have the one scale
+        common = np.zeros((2 * n_classes, n_classes + 1))
+        common[scales, 0] = common[biases, 1 + scales] = 1.0
+        psi, jacobian = psi @ common, jacobian @ common
+        hessian = common.T @ hessian @ common
     # The bias is known up to a constant, hence the pseudo-inverse.
     from_source = from_source - psi @ np.linalg.pinv(hessian, rcond=1e-10).T @ jacobian.T
     from_source = from_source * source_weight[:, None]

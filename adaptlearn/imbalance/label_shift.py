@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.utils import check_random_state
 
 from ._bbse import bbse
-from ._calibration import Calibration, fit_calibration
+from ._calibration import KINDS, Calibration, fit_calibration
 from ._label_shift_checks import describe_problems, misfit, spectrum
 from ._label_shift_result import LabelShift
 from ._mlls import mlls, mlls_covariance
@@ -20,8 +20,8 @@ METHODS = ("auto", "mlls", "rlls", "bbse", "qp")
 
 
 def estimate_label_shift(
-    proba_source, codes, proba_target, *, method="mlls", calibrate=True, soft=False, n_bootstrap=0,
-    confidence=0.9, sample_weight=None, classes=None, random_state=None,
+    proba_source, codes, proba_target, *, method="mlls", calibration="bcts", soft=False,
+    n_bootstrap=0, confidence=0.9, sample_weight=None, classes=None, random_state=None,
 ):  # fmt: skip
     r"""Estimate :math:`w_y = p_T(y) / p_S(y)` from predictions on both sides.
 
@@ -48,9 +48,10 @@ def estimate_label_shift(
           of a shift, and where the inputs clearly moved too (see `unexplained` of the result).
         - "bbse": confusion matrix inverted. "rlls": the same, held towards 1. "qp": constrained
           least squares.
-    calibrate : bool, default=True
-        Whether "mlls" and "auto" fit a bias-corrected temperature scaling on the held-out source
-        rows first. Without it, over-confident predictions mislead them.
+    calibration : {"bcts", "vector"} or None, default="bcts"
+        What "mlls" and "auto" fit on the held-out source rows first: bias-corrected temperature
+        scaling, or one temperature for each class as well, for classifiers that are over-confident
+        of some classes only. None: nothing; over-confident predictions then mislead them.
     soft : bool, default=False
         Whether "bbse", "rlls" and "qp" use probabilities in place of the most probable class.
     n_bootstrap : int, default=0
@@ -94,7 +95,7 @@ def estimate_label_shift(
     >>> bool(abs(shift.target_prior - data.target_prior).max() < 0.04)
     True
     """
-    check_parameters(method, calibrate, soft, n_bootstrap, confidence)
+    check_parameters(method, calibration, soft, n_bootstrap, confidence)
     predictions = read_predictions(proba_source, codes, proba_target, sample_weight)
     present, n_classes = predictions.present, len(predictions.present)
     names = np.arange(n_classes) if classes is None else np.asarray(classes)
@@ -108,26 +109,26 @@ def estimate_label_shift(
     problems, domain_shift = describe_problems(predictions, found, left_over, names.tolist())
     for text in problems:
         warnings.warn(text, UserWarning, stacklevel=2)
-    solve = _Solver(method, calibrate, soft)
-    ratio, calibration = solve(predictions)
+    solve = _Solver(method, calibration, soft)
+    ratio, fitted = solve(predictions)
     interval = None
     if n_bootstrap:
         interval = np.zeros((2, n_classes))
         rng = check_random_state(random_state)
         interval[:, present] = _bootstrap(
-            predictions, solve, calibration, int(n_bootstrap), confidence, rng
+            predictions, solve, fitted, int(n_bootstrap), confidence, rng
         )
         interval = tuple(interval)
     kept = 1.0
     if method == "auto":
         kept = 0.0
         if not domain_shift:
-            kept = _kept_share(ratio, predictions, calibration, left_over.dispersion)
+            kept = _kept_share(ratio, predictions, fitted, calibration, left_over.dispersion)
         ratio = 1 + kept * (ratio - 1)
-    if calibration is not None and not present.all():
+    if fitted is not None and not present.all():
         bias = np.full(n_classes, -np.inf)
-        bias[present] = calibration.bias
-        calibration = calibration._replace(bias=bias)
+        bias[present] = fitted.bias
+        fitted = Calibration(_spread(fitted.scale, present), bias)
     source_prior = _spread(predictions.prior, present)
     ratio = _spread(ratio, present)
     return LabelShift(
@@ -143,7 +144,7 @@ def estimate_label_shift(
         smallest_singular_value=found.smallest,
         unexplained=left_over.share,
         shrinkage=kept,
-        calibration=calibration,
+        calibration=fitted,
         problems=problems,
         classes=names,
     )
@@ -152,8 +153,8 @@ def estimate_label_shift(
 class _Solver:
     """One method with its settings: predictions in, ratio (and calibration) out."""
 
-    def __init__(self, method, calibrate, soft):
-        self.method, self.calibrate, self.soft = method, calibrate, soft
+    def __init__(self, method, kind, soft):
+        self.method, self.kind, self.soft = method, kind, soft
 
     def __call__(self, predictions, start=None):
         ratio, calibration = self._ratio(predictions, start)
@@ -169,9 +170,9 @@ class _Solver:
 
     def _likelihood(self, predictions, start):
         source, target, calibration = predictions.source, predictions.target, None
-        if self.calibrate:
+        if self.kind is not None:
             weight = predictions.source_weight
-            calibration = fit_calibration(source, predictions.codes, weight, start)
+            calibration = fit_calibration(source, predictions.codes, weight, self.kind, start)
             source, target = calibration.apply(source), calibration.apply(target)
         # With the mean prediction as the prior, no shift gives w = 1 also without calibration.
         prior = predictions.source_weight @ source
@@ -196,14 +197,14 @@ def _bootstrap(predictions, solve, calibration, n_bootstrap, confidence, rng):
     return np.quantile(priors, [tail, 1 - tail], axis=0)
 
 
-def _kept_share(ratio, predictions, calibration, dispersion):
+def _kept_share(ratio, predictions, calibration, kind, dispersion):
     """James-Stein's positive part: the share of the shift that is not noise.
 
     The noise is that of the model times `dispersion`, which grows with what the model leaves
     unexplained (as in quasi-likelihood).
     """
     if calibration is None:
-        calibration = Calibration(1.0, np.zeros(len(ratio)))
+        calibration = Calibration(np.ones(len(ratio)), np.zeros(len(ratio)))
     covariance = mlls_covariance(
         ratio,
         log_proba(predictions.source),
@@ -212,6 +213,7 @@ def _kept_share(ratio, predictions, calibration, dispersion):
         predictions.source_weight,
         log_proba(predictions.target),
         calibration.apply(predictions.target),
+        kind=kind,
     )
     noise = dispersion * (predictions.prior @ np.diag(covariance))
     distance = predictions.prior @ (ratio - 1) ** 2
@@ -224,15 +226,18 @@ def _spread(values, present):
     return full
 
 
-def check_parameters(method, calibrate, soft, n_bootstrap, confidence):
+def check_parameters(method, calibration, soft, n_bootstrap, confidence):
     """Raise for parameters of `estimate_label_shift` that are not allowed."""
     if method not in METHODS:
         raise ValueError(
             f"method={method!r} is not known; allowed are {', '.join(map(repr, METHODS))}."
         )
-    for name, value in (("calibrate", calibrate), ("soft", soft)):
-        if not isinstance(value, (bool, np.bool_)):
-            raise ValueError(f"{name}={value!r} must be True or False.")
+    if calibration not in (*KINDS, None):
+        raise ValueError(
+            f"calibration={calibration!r} is not known; allowed are 'bcts', 'vector' and None."
+        )
+    if not isinstance(soft, (bool, np.bool_)):
+        raise ValueError(f"soft={soft!r} must be True or False.")
     whole = isinstance(n_bootstrap, (int, np.integer)) and not isinstance(n_bootstrap, bool)
     if not whole or n_bootstrap < 0:
         raise ValueError(

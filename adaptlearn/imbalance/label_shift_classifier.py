@@ -37,6 +37,8 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     method : {"auto", "mlls", "rlls", "bbse", "qp"}, default="auto"
         How the proportions are estimated: see `adaptlearn.imbalance.estimate_label_shift`. "auto"
         changes nothing where there is no evidence of a shift, or where the inputs moved as well.
+    calibration : {"bcts", "vector"} or None, default="bcts"
+        Calibration on the held-out rows, for "auto" and "mlls"; see the same.
     prior : {"target", "uniform", "source"} or array-like of shape (n_classes,), default="target"
         Class proportions :math:`\pi` that predictions are for. "target": the estimated ones; most
         accurate on the target. "uniform": every class counts the same; for balanced accuracy.
@@ -99,6 +101,7 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         estimator,
         *,
         method="auto",
+        calibration="bcts",
         prior="target",
         cv=5,
         n_bootstrap=0,
@@ -108,6 +111,7 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
     ):
         self.estimator = estimator
         self.method = method
+        self.calibration = calibration
         self.prior = prior
         self.cv = cv
         self.n_bootstrap = n_bootstrap
@@ -190,13 +194,14 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             return None, None
         codes, weight = codes[held_out.rows], None if weight is None else weight[held_out.rows]
         if held_out.target is None:
-            if self.method not in ("auto", "mlls"):
+            if self.method not in ("auto", "mlls") or self.calibration is None:
                 return None, None
-            return None, fit_calibration(held_out.source, codes, weight)
+            return None, fit_calibration(held_out.source, codes, weight, self.calibration)
         label_shift = estimate_label_shift(
             held_out.source, codes, held_out.target, method=self.method,
-            n_bootstrap=self.n_bootstrap, confidence=self.confidence, sample_weight=weight,
-            classes=classes, random_state=self.random_state,
+            calibration=self.calibration, n_bootstrap=self.n_bootstrap,
+            confidence=self.confidence, sample_weight=weight, classes=classes,
+            random_state=self.random_state,
         )  # fmt: skip
         return label_shift, label_shift.calibration
 
@@ -280,7 +285,7 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
                 f"estimator={self.estimator!r:.80} has no predict_proba, and proportions are "
                 "estimated from probabilities. Wrap it: CalibratedClassifierCV(estimator)."
             )
-        check_parameters(self.method, True, False, self.n_bootstrap, self.confidence)
+        check_parameters(self.method, self.calibration, False, self.n_bootstrap, self.confidence)
         if isinstance(self.cv, (int, np.integer)) and (isinstance(self.cv, bool) or self.cv < 2):
             raise ValueError(
                 f"cv={self.cv!r} must be at least 2 folds, or a splitter such as StratifiedKFold."
