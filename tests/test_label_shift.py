@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import softmax
 
+from adaptlearn import benchmark
 from adaptlearn.datasets import make_label_shift
 from adaptlearn.imbalance import estimate_label_shift
 from adaptlearn.imbalance._bbse import bbse
@@ -536,3 +537,17 @@ def test_generated_shift():
 def test_generator_errors(params, message):
     with pytest.raises(ValueError, match=message):
         make_label_shift(**params)
+
+
+# --- benchmark --------------------------------------------------------------------------------
+
+
+def test_benchmark_prints_its_tables(capsys):
+    sizes = ["--shifts", "2", "--interval-shifts", "1", "--bootstrap", "3"]
+    assert benchmark.main(["label-shift-estimators", *sizes]) == 0
+    out = capsys.readouterr().out
+    for name in ("exact", "long tail", "| bbse, soft |", "| mlls |", "| auto |", "90% interval"):
+        assert name in out
+    assert "nan" not in out.split("Share of classes")[0]
+    with pytest.raises(SystemExit):
+        benchmark.main(["label-shift-estimators", "--shifts", "0"])

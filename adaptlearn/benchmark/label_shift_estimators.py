@@ -12,6 +12,8 @@ import numpy as np
 from adaptlearn.datasets import make_label_shift
 from adaptlearn.imbalance import estimate_label_shift
 
+from .accuracy import _positive
+
 # Column of the table -> arguments of make_label_shift on top of 5 classes, 1000 and 2000 rows.
 SETTINGS = {
     "exact": {"calibration": "exact"},
@@ -44,12 +46,13 @@ LEVEL = 0.9
 def add_arguments(parser):
     """Declare the options of the subcommand on an ``argparse`` parser."""
     parser.add_argument("--quick", action="store_true", help="20 shifts: 15 seconds")
-    parser.add_argument("--shifts", type=int, default=200, help="random shifts (default: 200)")
-    parser.add_argument(
-        "--interval-shifts", type=int, default=25,
-        help="how many of them get intervals (default: 25)",
-    )  # fmt: skip
-    parser.add_argument("--bootstrap", type=int, default=100, help="resamples (default: 60)")
+    for name, default, text in (
+        ("--shifts", 200, "random shifts"),
+        ("--interval-shifts", 25, "how many of them get intervals"),
+        ("--bootstrap", 100, "resamples behind an interval"),
+    ):
+        text += " (default: %(default)s)"
+        parser.add_argument(name, type=_positive, default=default, metavar="N", help=text)
 
 
 def squared_errors(setting, n_shifts):
@@ -95,8 +98,8 @@ def _mean(values):
 
 def run(args):
     """Run the benchmark as the arguments say and print its tables."""
-    n_shifts = 20 if args.quick else args.shifts
-    n_intervals = 5 if args.quick else args.interval_shifts
+    n_shifts = min(20, args.shifts) if args.quick else args.shifts
+    n_intervals = min(5, args.interval_shifts) if args.quick else args.interval_shifts
     started = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # few rows and the like: part of some settings

@@ -77,8 +77,8 @@ def misfit(predictions):
         mixture = nnls(matrix, np.concatenate([whiten @ found, [sum_row]]))[0]
         fitted = by_class @ mixture
         covariance = _multinomial((found + fitted) / 2) / len(target)
-        for share, n, column in zip(mixture, n_of_class, by_class.T, strict=True):
-            covariance += share**2 * _multinomial(column) / n
+        scaled = by_class * (mixture**2 / n_of_class)  # the same for each class of the source
+        covariance += np.diag(scaled.sum(1)) - scaled @ by_class.T
         deviation = np.sqrt(np.diag(covariance))
         # Deviations add up to 0, so that a constant changes no distance and makes the matrix
         # regular. An empty cell is as uncertain as one that holds a row in each thousand.
