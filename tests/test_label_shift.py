@@ -315,6 +315,13 @@ def test_auto_follows_a_clear_shift():
     np.testing.assert_allclose(auto.ratio - 1, auto.shrinkage * (full.ratio - 1))
 
 
+def test_auto_follows_a_shift_that_leaves_classes_out():
+    """Ratios at zero are no noise, however little the target says about them."""
+    for seed in range(10):
+        data = make_label_shift(900, 300, n_classes=10, alpha=0.2, random_state=seed)
+        assert estimate(*data[:3], method="auto").shrinkage > 0.8
+
+
 @pytest.mark.parametrize("method", ["mlls", "bbse"])
 def test_intervals_cover(method):
     covered = []

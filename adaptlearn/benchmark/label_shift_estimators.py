@@ -45,10 +45,10 @@ LEVEL = 0.9
 
 def add_arguments(parser):
     """Declare the options of the subcommand on an ``argparse`` parser."""
-    parser.add_argument("--quick", action="store_true", help="20 shifts: 15 seconds")
+    parser.add_argument("--quick", action="store_true", help="20 shifts: 20 seconds")
     for name, default, text in (
         ("--shifts", 200, "random shifts"),
-        ("--interval-shifts", 25, "how many of them get intervals"),
+        ("--interval-shifts", 20, "how many of them get intervals"),
         ("--bootstrap", 100, "resamples behind an interval"),
     ):
         text += " (default: %(default)s)"

@@ -14,7 +14,7 @@ _CLEAR = 3.0
 # Share of target predictions that may fit no mixture, and the p-value that says it is no chance.
 # Counts of few rows make small p-values several times too small, hence so strict a bound.
 _UNEXPLAINED = 0.05
-_P_VALUE = 1e-6
+_P_VALUE = 1e-5
 _ROWS_PER_BIN = 15
 
 
@@ -79,11 +79,12 @@ def misfit(predictions):
         covariance = _multinomial((found + fitted) / 2) / len(target)
         scaled = by_class * (mixture**2 / n_of_class)  # the same for each class of the source
         covariance += np.diag(scaled.sum(1)) - scaled @ by_class.T
+        # One row more in each cell: no row seen is not a share known to be 0.
+        one_more = np.sum((mixture / n_of_class) ** 2) + len(target) ** -2.0
+        covariance[np.diag_indices(n_cells)] += one_more
         deviation = np.sqrt(np.diag(covariance))
-        # Deviations add up to 0, so that a constant changes no distance and makes the matrix
-        # regular. An empty cell is as uncertain as one that holds a row in each thousand.
+        # Deviations add up to 0: a constant changes no distance, and makes the matrix regular.
         covariance += covariance.max()
-        covariance[np.diag_indices(n_cells)] += 1e-3 / len(target)
         whiten = np.linalg.inv(np.linalg.cholesky(covariance))
     residual = found - fitted
     degrees = n_cells - max(1, np.count_nonzero(mixture > 1e-9))

@@ -8,6 +8,7 @@ from ._calibration import together
 
 _MAX_STEPS = 2000
 _TOLERANCE = 1e-7
+_AT_BOUND = 1e-4
 
 
 def em_step(ratio, proba, prior, weight):
@@ -142,8 +143,12 @@ def mlls_covariance(
     from_source = from_source * source_weight[:, None]
     from_target = (r - r.mean(0)) / n_target
     spread = from_source.T @ from_source + from_target.T @ from_target
+    # A ratio of zero is at its bound, and the others are as if its class were not there.
+    free = ratio > _AT_BOUND
+    curvature = (r.T @ r / n_target)[np.ix_(free, free)]
     # The ridge keeps directions that the data do not settle very uncertain, not certain.
-    curvature = r.T @ r / n_target
-    curvature[np.diag_indices(n_classes)] += 1e-9 * np.trace(curvature)
+    curvature[np.diag_indices(len(curvature))] += 1e-9 * np.trace(curvature)
     inverse = np.linalg.inv(curvature)
-    return inverse @ spread @ inverse
+    covariance = np.zeros((n_classes, n_classes))
+    covariance[np.ix_(free, free)] = inverse @ spread[np.ix_(free, free)] @ inverse
+    return covariance
