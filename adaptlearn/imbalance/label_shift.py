@@ -50,8 +50,10 @@ def estimate_label_shift(
           least squares.
     calibration : {"bcts", "vector"} or None, default="bcts"
         What "mlls" and "auto" fit on the held-out source rows first: bias-corrected temperature
-        scaling, or one temperature for each class as well, for classifiers that are over-confident
-        of some classes only. None: nothing; over-confident predictions then mislead them.
+        scaling, or one temperature for each class, for classifiers that are over-confident of some
+        classes only. In that benchmark "vector" had 5 % more squared error where one temperature is
+        right, and 40 % less where it is not. None: nothing; over-confident predictions then mislead
+        them.
     soft : bool, default=False
         Whether "bbse", "rlls" and "qp" use probabilities in place of the most probable class.
     n_bootstrap : int, default=0
