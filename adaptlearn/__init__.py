@@ -31,6 +31,8 @@ _PUBLIC = {
     "ResampledClassifier": "imbalance",
     "ResampledRegressor": "imbalance",
     "TunedThresholdsClassifier": "imbalance",
+    "LabelShiftClassifier": "imbalance",
+    "estimate_label_shift": "imbalance",
     "DomainStratifiedKFold": "model_selection",
     "EntropyScorer": "model_selection",
     "ImportanceWeightedScorer": "model_selection",

@@ -14,7 +14,7 @@ from sklearn.base import clone
 from ._compat import validate_parameter_constraints
 
 _REGISTRY = {}  # slot -> {name: class}
-_SLOT_PACKAGES = {"alignment": "adaptlearn.alignment", "criterion": "adaptlearn.imbalance"}
+_SLOT_PACKAGES = {"alignment": "adaptlearn.alignment", "criterion": "adaptlearn.imbalance._losses"}
 
 
 def register(slot, name):

@@ -38,6 +38,7 @@ from adaptlearn import (
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     DomainResampler,
+    LabelShiftClassifier,
     ResampledClassifier,
     ResampledRegressor,
     TunedThresholdsClassifier,
@@ -106,7 +107,8 @@ def answers(estimator, X, **kwargs):
 
 def test_the_walk_finds_classes():
     assert {DomainAdaptationClassifier, DomainAdaptationRegressor} < set(DEEP)
-    known = {WithTarget, ResampledClassifier, ResampledRegressor, TunedThresholdsClassifier}
+    known = {WithTarget, LabelShiftClassifier, TunedThresholdsClassifier}
+    known |= {ResampledClassifier, ResampledRegressor}
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
@@ -129,6 +131,7 @@ def checked():
     yield ResampledClassifier(LogisticRegression(), over)
     yield ResampledRegressor(Ridge(), over)
     yield TunedThresholdsClassifier(LogisticRegression(), cv=2)
+    yield LabelShiftClassifier(LogisticRegression())
 
 
 def sample_weight_equivalence(estimator):

@@ -67,3 +67,11 @@ def test_plain_import_of_everything_leaves_generators_alone():
         "print(json.dumps([bool((a[0] == b[0]).all()), torch.equal(a[1], b[1])]))"
     )
     assert probe(code) == [True, True]
+
+
+def test_what_needs_no_network_needs_no_torch():
+    code = (
+        "import json, sys; from adaptlearn import LabelShiftClassifier, ResampledClassifier;"
+        "print(json.dumps([m in sys.modules for m in ('torch', 'skorch')]))"
+    )
+    assert probe(code) == [False, False]

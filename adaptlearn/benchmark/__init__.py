@@ -5,6 +5,7 @@ from importlib import import_module
 
 COMMANDS = {
     "accuracy": "target accuracy on public data, beside scikit-learn and skada",
+    "label-shift-estimators": "squared error of estimated class ratios, on generated predictions",
     "speed": "seconds per epoch and per predicted row, beside a hand-written loop",
 }
 """Subcommand -> what it says of itself. Each is a module of this package, imported when asked for,
@@ -25,11 +26,13 @@ def main(argv=None):
         0 when everything ran.
     """
     parser = argparse.ArgumentParser(prog="python -m adaptlearn.benchmark", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="{accuracy,speed}")
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar=f"{{{','.join(COMMANDS)}}}"
+    )
     for name, text in COMMANDS.items():
         commands.add_parser(name, help=text, add_help=False)
     args, rest = parser.parse_known_args(argv)
-    module = import_module(f".{args.command}", __name__)
+    module = import_module(f".{args.command.replace('-', '_')}", __name__)
     parser = argparse.ArgumentParser(
         prog=f"python -m adaptlearn.benchmark {args.command}", description=COMMANDS[args.command]
     )

@@ -5,6 +5,7 @@ folder that the environment variable ``ADAPTLEARN_DATA`` names, and never unpick
 """
 
 from ._home import get_data_home
+from ._label_shift import make_label_shift
 from ._loaders import (
     domain_pair,
     load_amazon_bow,
@@ -38,6 +39,7 @@ __all__ = [
     "load_spoken_digits",
     "load_wine_quality",
     "make_domain_shift",
+    "make_label_shift",
     "make_shifted_blobs",
     "scan",
 ]

@@ -1,47 +1,39 @@
-"""Class imbalance: task losses and batch sampling."""
+"""The classes moved: task losses, sampling, resampling, label shift, thresholds."""
 
-from .asymmetric import Asymmetric
-from .class_balanced import ClassBalanced
-from .criterion import Criterion, CrossEntropy
-from .focal import Focal
-from .ldam import LDAM
-from .logit_adjusted import LogitAdjusted
-from .regression import DensityWeighted, Huber, MeanSquaredError
-from .sampling import ClassSampler, InstanceSampler
 from importlib import import_module
 
-from .target_prior import estimate_target_prior
-
-__all__ = [
-    "LDAM",
-    "Asymmetric",
-    "ClassBalanced",
-    "ClassSampler",
-    "Criterion",
-    "CrossEntropy",
-    "DensityWeighted",
-    "Focal",
-    "DomainResampler",
-    "Huber",
-    "InstanceSampler",
-    "LogitAdjusted",
-    "MeanSquaredError",
-    "ResampledClassifier",
-    "ResampledRegressor",
-    "TunedThresholdsClassifier",
-    "estimate_target_prior",
-]
-
-# Loaded on first use: imbalanced-learn is slow to import, and the deep estimators do without it.
-_LAZY = {
+# Loaded on first use: what needs no network does not wait for torch, nor a network for imblearn.
+_MODULES = {
+    "LDAM": "ldam",
+    "Asymmetric": "asymmetric",
+    "ClassBalanced": "class_balanced",
+    "ClassSampler": "sampling",
+    "Criterion": "criterion",
+    "CrossEntropy": "criterion",
+    "DensityWeighted": "regression",
     "DomainResampler": "resampling",
+    "Focal": "focal",
+    "Huber": "regression",
+    "InstanceSampler": "sampling",
+    "LabelShift": "_label_shift_result",
+    "LabelShiftClassifier": "label_shift_classifier",
+    "LogitAdjusted": "logit_adjusted",
+    "MeanSquaredError": "regression",
     "ResampledClassifier": "resampled",
     "ResampledRegressor": "resampled",
     "TunedThresholdsClassifier": "thresholds",
+    "estimate_label_shift": "label_shift",
+    "estimate_target_prior": "target_prior",
 }
+
+__all__ = list(_MODULES)
 
 
 def __getattr__(name):
-    if name in _LAZY:
-        return getattr(import_module(f".{_LAZY[name]}", __name__), name)
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__

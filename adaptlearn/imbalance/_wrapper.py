@@ -6,7 +6,6 @@ import numpy as np
 from sklearn import get_config
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.pipeline import Pipeline
 from sklearn.utils import column_or_1d, get_tags
 from sklearn.utils.metadata_routing import (
     UNUSED,
@@ -15,10 +14,11 @@ from sklearn.utils.metadata_routing import (
     process_routing,
 )
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from .._containers import n_rows, take_rows
 from .._domains import read_domains, read_sample_domain
+from .._fit_names import fit_name, weight_name
 from .._labels import read_y
 from .._prediction import respond
 from .._scored import read_scored
@@ -91,19 +91,10 @@ class InnerFit:
             self.domain_name = "sample_domain" if "sample_domain" in self.params else None
         else:
             self.params = dict(fit_params)
-            self.domain_name = _fit_name(self.estimator, "sample_domain")
+            self.domain_name = fit_name(self.estimator, "sample_domain")
             if sample_weight is not None:
-                self.params[self._weight_name()] = sample_weight
+                self.params[weight_name(self.estimator)] = sample_weight
         self.params.pop(self.domain_name, None)
-
-    def _weight_name(self):
-        name = _fit_name(self.estimator, "sample_weight")
-        if name is None:
-            raise ValueError(
-                f"sample_weight was given, but {type(self.estimator).__name__}.fit takes none. "
-                "Leave it out, or use an estimator that takes sample_weight."
-            )
-        return name
 
     @property
     def adaptive(self):
@@ -114,15 +105,6 @@ class InnerFit:
         """A fitted clone."""
         given = {self.domain_name: domain} if self.adaptive else {}
         return clone(self.estimator).fit(X, y, **params, **given)
-
-
-def _fit_name(estimator, name):
-    """What the ``fit`` of an estimator or pipeline calls an argument of its last step."""
-    if isinstance(estimator, Pipeline):
-        step, last = estimator.steps[-1]
-        inner = _fit_name(last, name)
-        return None if inner is None else f"{step}__{inner}"
-    return name if has_fit_parameter(estimator, name) else None
 
 
 class EstimatorWrapper(MetaEstimatorMixin, BaseEstimator):

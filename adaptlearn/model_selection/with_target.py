@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import scipy.sparse as sp
 from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
-from sklearn.pipeline import Pipeline
 from sklearn.utils import check_consistent_length, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from .._containers import n_rows, take_rows
 from .._domains import pack
+from .._fit_names import weight_name
 from .._labels import read_weight
 from .._prediction import inputs_of, last_step, takes_sample_domain
 from ._rows import read_rows
@@ -168,7 +168,7 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
         if weight is None:
             self.estimator_.fit(X, y)
         else:
-            self.estimator_.fit(X, y, **{self._weight_name(): weight})
+            self.estimator_.fit(X, y, **{weight_name(self.estimator_): weight})
         if domain is not None and self.predict_as == "nearest":
             self._learn_sides(X, domain < 0)
 
@@ -179,18 +179,6 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
         inputs = inputs_of(self.estimator_, take_rows(X, rows))
         if _is_numeric(inputs):
             self._side = SideOfRows().fit(inputs, is_target[rows])
-
-    def _weight_name(self):
-        if has_fit_parameter(self.estimator_, "sample_weight"):
-            return "sample_weight"
-        if isinstance(self.estimator_, Pipeline):
-            name, last = self.estimator_.steps[-1]
-            if has_fit_parameter(last, "sample_weight"):
-                return f"{name}__sample_weight"
-        raise ValueError(
-            f"sample_weight was given, but {type(self.estimator).__name__}.fit takes none. Leave "
-            "it out, or use an estimator that takes sample_weight."
-        )
 
     def _call(self, method, X, sample_domain):
         check_is_fitted(self)
