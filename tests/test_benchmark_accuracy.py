@@ -3,6 +3,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import sklearn
 from scipy import sparse
 
 from adaptlearn import benchmark
-from adaptlearn.benchmark import _methods, _peers, _protocol, accuracy
+from adaptlearn.benchmark import _methods, _peers, _protocol, _runner, accuracy
 from adaptlearn.benchmark._results import (
     ResultStore,
     fingerprint,
@@ -172,6 +173,7 @@ def test_interrupted_benchmark_goes_on_without_repeating(data_home, counted, tmp
     path = tmp_path / "results.jsonl"
     runs = accuracy.plan_runs(["heart"], ["logistic", "mine"], seeds=3)
     assert len(runs) == 7 * (1 + 3)
+    work = partial(accuracy.work, data_home=data_home)
     append = ResultStore.append
 
     def interrupted(store, run):
@@ -182,14 +184,14 @@ def test_interrupted_benchmark_goes_on_without_repeating(data_home, counted, tmp
     quiet = io.StringIO()
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(ResultStore, "append", interrupted)
-        accuracy.execute(runs, ResultStore(path), data_home=data_home, n_jobs=1, stream=quiet)
+        _runner.execute(runs, ResultStore(path), work, n_jobs=1, stream=quiet)
     kept = len(path.read_text().splitlines())
     assert kept == 10
-    accuracy.execute(runs, ResultStore(path), data_home=data_home, n_jobs=1, stream=quiet)
+    _runner.execute(runs, ResultStore(path), work, n_jobs=1, stream=quiet)
     assert len(path.read_text().splitlines()) == len(runs)
     assert len(counted) <= len(runs) + 1  # at most the one in progress is done twice
     counted.clear()
-    accuracy.execute(runs, ResultStore(path), data_home=data_home, n_jobs=1, stream=quiet)
+    _runner.execute(runs, ResultStore(path), work, n_jobs=1, stream=quiet)
     assert counted == []
 
 

@@ -5,6 +5,7 @@ from importlib import import_module
 
 COMMANDS = {
     "accuracy": "target accuracy on public data, beside scikit-learn and skada",
+    "imbalance": "balanced accuracy from long-tailed sources, beside imbalanced-learn",
     "label-shift-estimators": "squared error of estimated class ratios, on generated predictions",
     "speed": "seconds per epoch and per predicted row, beside a hand-written loop",
 }

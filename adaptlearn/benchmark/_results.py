@@ -121,34 +121,30 @@ def paired_difference(values, reference):
     return float(differences.mean()), float(error)
 
 
-def summarise(records, reference="logistic"):
+def summarise(records, reference="logistic", fields=("accuracy", "balanced_accuracy")):
     """One row for every set and method that has a result.
 
     Returns
     -------
     rows : list of dict
-        ``set``, ``method``, ``accuracy``, ``balanced_accuracy``, ``difference``,
+        ``set``, ``method``, the ``fields``, ``difference`` of the first field to the reference,
         ``standard_error``, ``seconds``, ``pairs``, ``runs``; in the order of first appearance.
     """
-    accuracy = _pair_means(records, "accuracy")
-    balanced = _pair_means(records, "balanced_accuracy")
-    seconds = _pair_means(records, "seconds")
+    means = {field: _pair_means(records, field) for field in (*fields, "seconds")}
+    main = means[fields[0]]
     counts = defaultdict(int)
     for record in records:
         counts[record["set"], record["method"]] += 1
     rows = []
-    for (name, method), pairs in accuracy.items():
-        base = accuracy.get((name, reference), {})
-        difference, error = paired_difference(pairs, base)
+    for (name, method), pairs in main.items():
+        difference, error = paired_difference(pairs, main.get((name, reference), {}))
         rows.append(
             {
                 "set": name,
                 "method": method,
-                "accuracy": float(np.mean(list(pairs.values()))),
-                "balanced_accuracy": float(np.mean(list(balanced[name, method].values()))),
+                **{f: float(np.mean(list(m[name, method].values()))) for f, m in means.items()},
                 "difference": difference,
                 "standard_error": error,
-                "seconds": float(np.mean(list(seconds[name, method].values()))),
                 "pairs": len(pairs),
                 "runs": counts[name, method],
             }
@@ -172,8 +168,11 @@ def _grid(header, lines):
     return "\n".join([text(header), "-" * len(text(header)), *map(text, lines)])
 
 
-def format_tables(records, sets, methods, n_pairs, reference="logistic"):
-    """The tables as text: one a set, then methods x sets.
+def format_tables(
+    records, sets, methods, n_pairs, reference="logistic",
+    figures=(("accuracy", "accuracy"), ("balanced", "balanced_accuracy")),
+):  # fmt: skip
+    """The tables as text: one a set, then one of methods x sets for each figure.
 
     Parameters
     ----------
@@ -184,24 +183,27 @@ def format_tables(records, sets, methods, n_pairs, reference="logistic"):
         Planned pairs by set; a mean over fewer is marked with an asterisk.
     reference : str, default="logistic"
         The method that differences are taken to.
+    figures : tuple of (str, str)
+        Heading and field of the figures; differences are of the first.
 
     Returns
     -------
     text : str
     """
-    cells = {(row["set"], row["method"]): row for row in summarise(records, reference)}
+    rows = summarise(records, reference, tuple(field for _, field in figures))
+    cells = {(row["set"], row["method"]): row for row in rows}
     parts = []
     for name in sets:
         rows = [cells[name, method] for method in methods if (name, method) in cells]
         if not rows:
             continue
         title = f"{name}: mean over {n_pairs[name]} pair{'s' * (n_pairs[name] != 1)}"
-        header = ["method", "accuracy", "balanced", f"vs {reference}", "s.e.", "seconds", "runs"]
+        headings = [heading for heading, _ in figures]
+        header = ["method", *headings, f"vs {reference}", "s.e.", "seconds", "runs"]
         lines = [
             [
                 row["method"] + "*" * (row["pairs"] < n_pairs[name]),
-                _number(row["accuracy"], ".3f"),
-                _number(row["balanced_accuracy"], ".3f"),
+                *(_number(row[field], ".3f") for _, field in figures),
                 "-" if row["method"] == reference else _number(row["difference"], "+.3f"),
                 "-" if row["method"] == reference else _number(row["standard_error"], ".3f"),
                 _number(row["seconds"], ".2f"),
@@ -211,18 +213,17 @@ def format_tables(records, sets, methods, n_pairs, reference="logistic"):
         ]
         parts.append(title + "\n" + _grid(header, lines))
     shown = [name for name in sets if any((name, method) in cells for method in methods)]
-    lines = []
-    for method in methods:
-        if not any((name, method) in cells for name in shown):
-            continue
-        line = [method]
-        for name in shown:
-            row = cells.get((name, method))
-            mark = "*" * (row is not None and row["pairs"] < n_pairs[name])
-            line.append("-" if row is None else _number(row["accuracy"], ".3f") + mark)
-        lines.append(line)
-    if lines:
-        parts.append("accuracy on the target\n" + _grid(["method", *shown], lines))
+    present = [m for m in methods if any((name, m) in cells for name in shown)]
+    for heading, field in figures if present else ():
+        lines = []
+        for method in present:
+            line = [method]
+            for name in shown:
+                row = cells.get((name, method))
+                mark = "*" * (row is not None and row["pairs"] < n_pairs[name])
+                line.append("-" if row is None else _number(row[field], ".3f") + mark)
+            lines.append(line)
+        parts.append(f"{heading} on the target\n" + _grid(["method", *shown], lines))
     if any(row["pairs"] < n_pairs[row["set"]] for row in cells.values() if row["set"] in n_pairs):
         parts.append("* some pairs are missing: differences are over the pairs that are there.")
     return "\n\n".join(parts)

@@ -12,7 +12,7 @@ import numpy as np
 from adaptlearn.datasets import make_label_shift
 from adaptlearn.imbalance import estimate_label_shift
 
-from .accuracy import _positive
+from ._runner import positive
 
 # Column of the table -> arguments of make_label_shift on top of 5 classes, 1000 and 2000 rows.
 SETTINGS = {
@@ -52,7 +52,7 @@ def add_arguments(parser):
         ("--bootstrap", 100, "resamples behind an interval"),
     ):
         text += " (default: %(default)s)"
-        parser.add_argument(name, type=_positive, default=default, metavar="N", help=text)
+        parser.add_argument(name, type=positive, default=default, metavar="N", help=text)
 
 
 def squared_errors(setting, n_shifts):

@@ -10,7 +10,6 @@ fit; "fit" is the whole call, with checks, input statistics and conversion on bo
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import time
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 
 from . import _peers, _speed_memory
+from ._runner import positive
 from ._speed_loops import (
     NETS,
     fit_hand,
@@ -37,18 +37,12 @@ ALIGNMENTS = ("coral", "mmd", "jmmd", "dann", "cdan", "mcc")
 PREDICT_ROWS = 20_000
 
 
-def _positive(text):
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
-
-
 def add_arguments(parser):
     """Declare the options of the subcommand on an ``argparse`` parser."""
     parser.add_argument("--quick", action="store_true", help="fewer sizes and repetitions")
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
-    parser.add_argument("--threads", type=_positive, default=1, help="torch threads (default: 1)")
-    parser.add_argument("--batch-size", type=_positive, default=128, help="default: 128")
+    parser.add_argument("--threads", type=positive, default=1, help="torch threads (default: 1)")
+    parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
     parser.add_argument("--memmap", action="store_true",
                         help="only the memory of a fit on a memory map of 1M x 256")  # fmt: skip
 
