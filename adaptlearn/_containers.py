@@ -107,3 +107,9 @@ def take_rows(X, rows):
     if sp.issparse(X) and X.format != "csr":
         X = X.tocsr()
     return X[rows]
+
+
+def as_container(X):
+    """`X`, or an array of what only knows how to become one."""
+    known = X is None or hasattr(X, "shape") or hasattr(X, "__len__")
+    return X if known else np.asarray(X)

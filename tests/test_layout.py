@@ -29,6 +29,7 @@ LEVELS = {
     "_scored": 0,
     "_prediction": 0,
     "_fit_names": 0,
+    "_wrapping": 0,
     "_components": 0,
     "_compat": 0,
 }

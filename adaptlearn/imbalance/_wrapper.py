@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from sklearn import get_config
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.metrics import accuracy_score, r2_score
-from sklearn.utils import column_or_1d, get_tags
+from sklearn.utils import column_or_1d
 from sklearn.utils.metadata_routing import (
     UNUSED,
     MetadataRouter,
@@ -22,12 +22,7 @@ from .._fit_names import fit_name, weight_name
 from .._labels import read_y
 from .._prediction import respond
 from .._scored import read_scored
-
-
-def as_container(X):
-    """`X`, or an array of what only knows how to become one."""
-    known = X is None or hasattr(X, "shape") or hasattr(X, "__len__")
-    return X if known else np.asarray(X)
+from .._wrapping import Wrapper
 
 
 def read_rows(y, n, sample_domain):
@@ -107,7 +102,7 @@ class InnerFit:
         return clone(self.estimator).fit(X, y, **params, **given)
 
 
-class EstimatorWrapper(MetaEstimatorMixin, BaseEstimator):
+class EstimatorWrapper(Wrapper):
     """Base of meta-estimators that predict with ``estimator_``; not public."""
 
     # What sklearn's routing reads: the metadata that each method asks for by itself.
@@ -169,30 +164,6 @@ class EstimatorWrapper(MetaEstimatorMixin, BaseEstimator):
         predicted = self.predict(X, sample_domain=scored.domain)
         metric = accuracy_score if len(classes) else r2_score
         return float(metric(scored.y, predicted, sample_weight=scored.weight))
-
-    @property
-    def n_features_in_(self):
-        """Number of features seen in ``fit``."""
-        return self._fitted().n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen in ``fit``."""
-        return self._fitted().feature_names_in_
-
-    def _fitted(self):
-        if "estimator_" not in self.__dict__:  # hasattr must answer False before fit
-            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
-        return self.estimator_
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self):
-        tags = get_tags(self.estimator)
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = False  # a mask is one value
-        return tags
 
 
 class ClassifierWrapper(EstimatorWrapper):

@@ -5,21 +5,21 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, MetaEstimatorMixin, is_classifier
+from sklearn.base import is_classifier
 from sklearn.metrics import accuracy_score
-from sklearn.utils import get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from .._containers import n_rows, take_rows
+from .._containers import as_container, n_rows, take_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
 from .._scored import read_scored
+from .._wrapping import Wrapper
 from ._calibration import fit_calibration
 from ._label_shift_result import prior_ratio, read_prior, reweight
 from ._out_of_fold import fit_clone, predict_out_of_fold
 from .label_shift import check_parameters, estimate_label_shift
 
 
-class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
+class LabelShiftClassifier(Wrapper):
     r"""Classifier whose predictions are corrected for other class proportions on the target.
 
     It fits a scikit-learn classifier on the labelled source rows, estimates the class proportions
@@ -147,7 +147,7 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
             If `estimator` predicts no probabilities.
         """
         self._check_parameters()
-        X, X_target = _sized(X), _sized(X_target)
+        X, X_target = as_container(X), as_container(X_target)
         n_target = None if X_target is None else n_rows(X_target)
         rows = read_fit(
             y, n_rows(X), n_target=n_target, sample_domain=sample_domain,
@@ -255,7 +255,9 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
         """
         check_is_fitted(self)
         scored = read_scored(y, sample_domain, self.classes_, sample_weight)
-        predicted = self.predict(take_rows(_sized(X), scored.rows), sample_domain=scored.domain)
+        predicted = self.predict(
+            take_rows(as_container(X), scored.rows), sample_domain=scored.domain
+        )
         return accuracy_score(scored.y, predicted, sample_weight=scored.weight)
 
     def _correct(self, proba, sample_domain):
@@ -293,31 +295,3 @@ class LabelShiftClassifier(ClassifierMixin, MetaEstimatorMixin, BaseEstimator):
 
     def _corrects_without_target(self):
         return not (isinstance(self.prior, str) and self.prior in ("source", "target"))
-
-    @property
-    def n_features_in_(self):
-        """Number of features seen in ``fit``."""
-        return self._fitted().n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen in ``fit``."""
-        return self._fitted().feature_names_in_
-
-    def _fitted(self):
-        if "estimator_" not in self.__dict__:  # hasattr must answer False before fit
-            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
-        return self.estimator_
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self):
-        tags, inner = super().__sklearn_tags__(), get_tags(self.estimator)
-        tags.input_tags, tags.classifier_tags = inner.input_tags, inner.classifier_tags
-        return tags
-
-
-def _sized(X):
-    """`X`, as an array where it is an object that only converts to one."""
-    return X if X is None or hasattr(X, "shape") or hasattr(X, "__len__") else np.asarray(X)

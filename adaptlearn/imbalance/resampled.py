@@ -6,14 +6,13 @@ import numpy as np
 from sklearn.base import is_regressor
 from sklearn.utils.metaestimators import available_if
 
-from .._containers import n_rows, take_rows
+from .._containers import as_container, n_rows, take_rows
 from .._domains import read_sample_domain
 from .._labels import read_weight, read_y
 from ._wrapper import (
     ClassifierWrapper,
     EstimatorWrapper,
     InnerFit,
-    as_container,
     group_means,
     inner_has,
     is_per_row,

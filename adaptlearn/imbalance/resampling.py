@@ -16,9 +16,9 @@ from imblearn.utils import check_sampling_strategy, check_target_type
 from sklearn.base import clone
 from sklearn.utils.validation import validate_data
 
-from .._containers import n_rows, stack_rows, take_rows
+from .._containers import as_container, n_rows, stack_rows, take_rows
 from .._domains import DomainIndex
-from ._wrapper import as_container, read_rows, rows_to_learn
+from ._wrapper import read_rows, rows_to_learn
 
 __all__ = ["DomainResampler"]
 

@@ -9,14 +9,13 @@ from sklearn.model_selection import StratifiedKFold, check_cv
 from sklearn.utils.metaestimators import available_if
 
 from .._components import did_you_mean
-from .._containers import n_rows, take_rows
+from .._containers import as_container, n_rows, take_rows
 from .._labels import read_weight
 from .._prediction import respond
 from ._offsets import METRICS, Objective, tune_offsets
 from ._wrapper import (
     ClassifierWrapper,
     InnerFit,
-    as_container,
     inner_has,
     is_per_row,
     read_rows,

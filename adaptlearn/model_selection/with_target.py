@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.sparse as sp
-from sklearn.base import BaseEstimator, MetaEstimatorMixin, clone, is_classifier
-from sklearn.utils import check_consistent_length, get_tags
+from sklearn.base import clone, is_classifier
+from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
@@ -15,6 +15,7 @@ from .._domains import pack
 from .._fit_names import weight_name
 from .._labels import read_weight
 from .._prediction import inputs_of, last_step, takes_sample_domain
+from .._wrapping import Wrapper
 from ._rows import read_rows
 from ._side import SideOfRows
 
@@ -36,7 +37,7 @@ def _inner_has(name):
     return check
 
 
-class WithTarget(MetaEstimatorMixin, BaseEstimator):
+class WithTarget(Wrapper):
     """Estimator that carries its target rows with it, so that ``fit`` needs labelled rows only.
 
     Voting, stacking, bagging, one-vs-rest and calibration encode `y` before they fit, and a row
@@ -272,32 +273,8 @@ class WithTarget(MetaEstimatorMixin, BaseEstimator):
             self.estimator_.set_output(transform=transform)
         return self
 
-    @property
-    def n_features_in_(self):
-        """Number of features seen in ``fit``."""
-        return self._fitted().n_features_in_
-
-    @property
-    def feature_names_in_(self):
-        """Names of the features seen in ``fit``."""
-        return self._fitted().feature_names_in_
-
-    def _fitted(self):
-        if "estimator_" not in self.__dict__:  # hasattr must answer False before fit
-            raise AttributeError(f"{type(self).__name__} is not fitted yet.")
-        return self.estimator_
-
     def __sklearn_clone__(self):
         copy = type(self)(clone(self.estimator), self.X_target, self.predict_as)
         if hasattr(self, "_metadata_request"):
             copy._metadata_request = clone(self._metadata_request, safe=False)
         return copy
-
-    def __sklearn_is_fitted__(self):
-        return hasattr(self, "estimator_")
-
-    def __sklearn_tags__(self):
-        tags = get_tags(self.estimator)
-        tags.target_tags.required = True
-        tags.target_tags.multi_output = False  # a mask is one value
-        return tags
