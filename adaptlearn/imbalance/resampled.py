@@ -136,10 +136,13 @@ class ResampledClassifier(_Resampled, ClassifierWrapper):
     estimator_ : classifier
         Fitted on the resampled rows.
     classes_ : ndarray of shape (n_classes,)
+        Class labels.
     sampling_strategy_ : dict
         For each resampled domain, the ``sampling_strategy_`` of its sampler.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the features, when X is a frame with string names.
 
     See Also
     --------
@@ -217,7 +220,9 @@ class ResampledRegressor(_Resampled):
     sampling_strategy_ : dict
         For each resampled domain, the ``sampling_strategy_`` of its sampler; classes are bins.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the features, when X is a frame with string names.
 
     References
     ----------

@@ -58,7 +58,9 @@ class DomainResampler(BaseSampler):
     sampling_strategy_ : dict
         For each resampled domain, the ``sampling_strategy_`` of its sampler.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the features, when X is a frame with string names.
 
     See Also
     --------

@@ -65,8 +65,11 @@ class TunedThresholdsClassifier(ClassifierWrapper):
     best_score_ : float
         Score of the held-out predictions with `offsets_`; optimistic, as the best of many.
     classes_ : ndarray of shape (n_classes,)
+        Class labels.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Number of features seen in ``fit``.
+    feature_names_in_ : ndarray of str
+        Names of the features, when X is a frame with string names.
 
     Notes
     -----
