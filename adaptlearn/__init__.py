@@ -24,6 +24,7 @@ _PUBLIC = {
     "DeepCORALClassifier": "deep",
     "DomainAdaptationClassifier": "deep",
     "DomainAdaptationRegressor": "deep",
+    "HeadRetrainer": "deep",
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
     "load": "deep",

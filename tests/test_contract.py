@@ -38,6 +38,7 @@ from adaptlearn import (
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     DomainResampler,
+    HeadRetrainer,
     LabelShiftClassifier,
     ResampledClassifier,
     ResampledRegressor,
@@ -108,7 +109,7 @@ def answers(estimator, X, **kwargs):
 def test_the_walk_finds_classes():
     assert {DomainAdaptationClassifier, DomainAdaptationRegressor} < set(DEEP)
     known = {WithTarget, LabelShiftClassifier, TunedThresholdsClassifier}
-    known |= {ResampledClassifier, ResampledRegressor}
+    known |= {ResampledClassifier, ResampledRegressor, HeadRetrainer}
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
@@ -126,6 +127,7 @@ def checked():
         yield cls() if cls in BASES else cls(**small)
     inner = DomainAdaptationClassifier(**small, random_state=0)
     yield WithTarget(inner, None)
+    yield HeadRetrainer(inner, n_steps=100, random_state=0)
     over = RandomOverSampler(random_state=0)
     yield ResampledClassifier(LogisticRegression())
     yield ResampledClassifier(LogisticRegression(), over)
@@ -136,7 +138,7 @@ def checked():
 
 def sample_weight_equivalence(estimator):
     why = "mini-batches draw other rows when a row is repeated or left out"
-    if not isinstance(estimator, (*DEEP, WithTarget)):
+    if not isinstance(estimator, (*DEEP, WithTarget, HeadRetrainer)):
         if getattr(estimator, "sampler", None) is None:
             return {}
         why = "samplers count rows, whatever their weight"

@@ -1,6 +1,7 @@
 """Deep estimators: a network trained on both domains, with a scikit-learn interface."""
 
 from .classifier import DomainAdaptationClassifier
+from .head import HeadRetrainer
 from .persistence import load
 from .presets import (
     CDANClassifier,
@@ -17,6 +18,7 @@ __all__ = [
     "DeepCORALClassifier",
     "DomainAdaptationClassifier",
     "DomainAdaptationRegressor",
+    "HeadRetrainer",
     "MCCClassifier",
     "MMDClassifier",
     "load",

@@ -8,7 +8,9 @@ import threading
 import time
 from collections import Counter
 
+import numpy as np
 import torch
+from sklearn.utils import check_random_state
 from skorch import NeuralNet
 from skorch.callbacks import Callback
 
@@ -30,6 +32,13 @@ SCHEDULES = {
     "cosine": lambda p: 0.5 * (1.0 + math.cos(math.pi * p)),
     "linear": lambda p: 1.0 - p,
 }
+
+
+def draw_seed(random_state):
+    """Seed of one fit."""
+    if random_state is None:  # fresh entropy, without touching NumPy's global generator
+        return int(np.random.default_rng().integers(2**31))
+    return int(check_random_state(random_state).randint(2**31 - 1))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,6 @@ import warnings
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state
 
 from .._components import ComponentParamsMixin
 from .._containers import n_rows
@@ -24,7 +23,7 @@ from ._progress import ProgressBar
 from ._rows import Rows
 from ._scaling import DomainScaler, matched_weight, target_class_ratio
 from ._stopping import hold_out
-from ._trainer import Trainer, own_randomness
+from ._trainer import Trainer, draw_seed, own_randomness
 
 _CLIP = 3.0
 # With max_epochs="auto": small data need many passes for as many steps, large data a few.
@@ -161,7 +160,7 @@ class DeepEstimator(
         codes, task_weight, labels = self._encode(fit_rows, fresh)
         self._warn_without_target(fit_rows, alignments)
         device = self._pick_device()
-        seed = self._draw_seed()
+        seed = draw_seed(self.random_state)
         checkpoint = state = None
         if self.checkpoint is not None:
             name_seed = None if self.random_state is None else seed
@@ -219,11 +218,6 @@ class DeepEstimator(
             except RuntimeError as error:
                 raise ValueError(f"device={self.device!r} is not known: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-    def _draw_seed(self):
-        if self.random_state is None:  # fresh entropy, without touching NumPy's global generator
-            return int(np.random.default_rng().integers(2**31))
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
         """Input statistics and class ratios; None when inputs are left as they are."""
