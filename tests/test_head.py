@@ -26,8 +26,8 @@ from adaptlearn import (
     load,
     pack,
 )
+from adaptlearn.deep._head_training import LabelledRows, best_tau
 from adaptlearn.deep._network import CosineHead
-from adaptlearn.deep.head import LabelledRows, best_tau
 
 METHODS = ("crt", "lws", "tau_norm")
 methods = pytest.mark.parametrize("method", METHODS)

@@ -4,27 +4,20 @@ from __future__ import annotations
 
 import copy
 from numbers import Integral, Real
-from typing import NamedTuple
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
-from .._containers import n_rows, take_rows
+from .._containers import n_rows
 from .._domains import read_fit
-from ..imbalance._offsets import Objective
 from ..imbalance._wrapper import ClassifierWrapper, as_container
-from ..imbalance.sampling import ClassSampler
+from ._head_training import balanced_descent, best_tau, labelled_rows, normalise, rescale
 from ._network import CosineHead
-from ._trainer import SCHEDULES, draw_seed, own_randomness
+from ._trainer import draw_seed, own_randomness
 from .classifier import DomainAdaptationClassifier
-
-# Candidates of tau="auto": from the head as it is, without its bias, to weights of length 1.
-_TAUS = np.linspace(0, 1, 11)
 
 
 class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClassifierWrapper):
@@ -241,7 +234,7 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
         )
         head = estimator._network.head
         needs_rows = self.method != "tau_norm" or self.tau == "auto"
-        rows = _labelled_rows(estimator, X, fit_rows) if needs_rows else None
+        rows = labelled_rows(estimator, X, fit_rows) if needs_rows else None
         tau = scales = None
         if self.method == "crt":
             self._train_new(head, rows, seed)
@@ -252,8 +245,8 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
             scales = normalise(head, tau)
         if not all(torch.isfinite(p).all() for p in head.parameters()):
             raise FloatingPointError(
-                "re-training diverged: the head's weights are not finite. Try a smaller "
-                f"learning_rate (a tenth of {self.learning_rate:.3g}) or scaled inputs."
+                "re-training diverged: the head's weights are not finite. Try a smaller tau, a "
+                f"smaller learning_rate (a tenth of {self.learning_rate:.3g}), or scaled inputs."
             )
         self.estimator_, self.tau_ = estimator, tau
         self.scales_ = None if scales is None else scales.double().cpu().numpy()
@@ -290,7 +283,7 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
         with own_randomness(seed, rows.features.device):
             head.reset_parameters()
         self._descend(
-            list(head.parameters()), lambda i: head(rows.features[i]), rows, self.weight_decay, seed
+            head.parameters(), lambda i: head(rows.features[i]), rows, self.weight_decay, seed
         )
 
     def _learn_scales(self, head, rows, seed):
@@ -303,83 +296,7 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
         return scales
 
     def _descend(self, parameters, logits_of, rows, weight_decay, seed):
-        """Minimise the cross-entropy of `logits_of(index)` over class-balanced batches."""
-        optimizer = torch.optim.AdamW(parameters, self.learning_rate, weight_decay=weight_decay)
-        sampler = ClassSampler(rows.codes.cpu())
-        generator = torch.Generator().manual_seed(seed)
-        for step in range(self.n_steps):
-            factor = SCHEDULES["cosine"]((step + 0.5) / self.n_steps)
-            optimizer.param_groups[0]["lr"] = self.learning_rate * factor
-            index = sampler.draw(self.batch_size, generator).to(rows.codes.device)
-            losses = F.cross_entropy(logits_of(index), rows.codes[index], reduction="none")
-            optimizer.zero_grad()
-            (losses * rows.weight[index]).mean().backward()
-            optimizer.step()
-        optimizer.zero_grad()
-
-
-class LabelledRows(NamedTuple):
-    """What a head is trained on; tensors on the estimator's device."""
-
-    features: torch.Tensor  # (n_rows, n_features_out)
-    codes: torch.Tensor  # (n_rows,) int64
-    weight: torch.Tensor  # (n_rows,) mean 1
-
-
-def _labelled_rows(estimator, X, fit_rows):
-    """Features and classes of the rows whose labels count."""
-    weight = np.ones(len(fit_rows.y)) if fit_rows.weight is None else fit_rows.weight
-    index = np.flatnonzero(fit_rows.labelled & (weight > 0))
-    labels, classes, weight = fit_rows.y[index], estimator.classes_, weight[index]
-    unknown = np.setdiff1d(labels, classes).tolist()
-    if unknown:
-        raise ValueError(
-            f"y holds the labels {unknown}, not among the classes {classes.tolist()} of the frozen "
-            "estimator. Leave these rows out, or fit the estimator on all classes."
-        )
-    missing = np.setdiff1d(classes, labels).tolist()
-    if missing:
-        raise ValueError(
-            f"y holds no row (of a weight above 0) of the classes {missing}, which the estimator "
-            "knows, so its head cannot be trained for them. Give such rows, or use "
-            "method='tau_norm' with a number as tau, which needs none."
-        )
-    X = take_rows(X, index) if len(index) < n_rows(X) else X
-    features, _ = estimator._forward(X, fit_rows.domain[index], features=True)
-    device, dtype = torch.device(estimator.net_.device), estimator._dtype
-    return LabelledRows(
-        torch.from_numpy(features).to(device, dtype),
-        torch.from_numpy(np.searchsorted(classes, labels)).to(device),
-        torch.from_numpy(weight / weight.mean()).to(device, dtype),
-    )
-
-
-@torch.no_grad()
-def rescale(head, scales):
-    """Multiply the logits of each class of a linear head by a factor."""
-    head.weight *= scales[:, None]
-    head.bias *= scales
-
-
-def normalising_scales(head, tau):
-    """One over the length of each class's weights, to the power tau."""
-    return head.weight.detach().norm(dim=1).clamp_min(1e-12) ** -tau
-
-
-def normalise(head, tau):
-    """Divide weights by their length to the power tau and drop the bias; returns the factors."""
-    scales = normalising_scales(head, tau)
-    torch.nn.init.zeros_(head.bias)  # zeros instead of none: the head keeps its form on disk
-    rescale(head, scales)
-    return scales
-
-
-def best_tau(head, rows):
-    """Candidate with the best balanced accuracy on these rows, the largest of several."""
-    codes, weight = rows.codes.cpu().numpy(), rows.weight.double().cpu().numpy()
-    objective = Objective("balanced_accuracy", codes, np.arange(len(head.weight)), weight)
-    with torch.no_grad():
-        logits = F.linear(rows.features, head.weight)
-        predicted = [(logits * normalising_scales(head, tau)).argmax(1) for tau in _TAUS]
-    scores = np.array([objective.score(p.cpu().numpy()) for p in predicted])
-    return float(_TAUS[np.flatnonzero(scores == scores.max())[-1]])
+        balanced_descent(
+            parameters, logits_of, rows, n_steps=self.n_steps, batch_size=self.batch_size,
+            learning_rate=self.learning_rate, weight_decay=weight_decay, seed=seed,
+        )  # fmt: skip
