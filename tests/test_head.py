@@ -169,7 +169,7 @@ def test_crt_is_balanced_logistic_regression(precision, weighted):
     # scikit-learn's penalty is against the sum of the weights; this is next to none
     reference = LogisticRegression(C=1e6, max_iter=5000).fit(features, y, sample_weight=share)
     retrainer = HeadRetrainer(
-        FrozenEstimator(base), n_steps=1500, weight_decay=0, learning_rate=0.05, random_state=0
+        FrozenEstimator(base), n_steps=1000, weight_decay=0, learning_rate=0.05, random_state=0
     )
     retrained = retrainer.fit(X, y, **given)
     expected = reference.predict_proba(base.transform(Xt))
@@ -193,7 +193,7 @@ def test_lws_finds_the_best_factors(precision):
 
     best = minimize(loss, np.ones(3), tol=1e-6).x
     retrainer = HeadRetrainer(
-        FrozenEstimator(base), "lws", n_steps=1500, learning_rate=0.05, random_state=0
+        FrozenEstimator(base), "lws", n_steps=1000, learning_rate=0.05, random_state=0
     )
     found = retrainer.fit(X, y, sample_weight=weight).scales_
     assert np.abs(best - 1).max() > 0.2, "the test can tell the optimum from the start"
@@ -260,15 +260,15 @@ def test_rare_classes_are_found():
     for seed in range(3):
         X, y, Xt, yt = long_tail(seed, counts=(300, 100, 30, 6), n_target=400)
         base = DomainAdaptationClassifier(
-            hidden_layer_sizes=(32,), normalize="domain", alignment=None, random_state=seed
+            hidden_layer_sizes=(32,), alignment=None, random_state=seed
         ).fit(X, y, X_target=Xt)
         plain = balanced_accuracy_score(yt, base.predict(Xt))
         for method, found in gains.items():
-            retrainer = HeadRetrainer(FrozenEstimator(base), method, tau="auto", random_state=0)
+            retrainer = quick(FrozenEstimator(base), method, tau="auto", n_steps=400)
             predicted = retrainer.fit(X, y).predict(Xt)
             found.append(balanced_accuracy_score(yt, predicted) - plain)
-    assert min(gains["crt"]) > 0.05
-    assert min(gains["lws"]) > 0.0
+    assert min(gains["crt"]) > 0.1
+    assert np.mean(gains["lws"]) > 0.01
     assert np.mean(gains["tau_norm"]) > 0.0
 
 
