@@ -11,9 +11,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
-from .._containers import n_rows
+from .._containers import as_container, n_rows
 from .._domains import read_fit
-from ..imbalance._wrapper import ClassifierWrapper, as_container
+from ..imbalance._wrapper import ClassifierWrapper
 from ._head_training import balanced_descent, best_tau, labelled_rows, normalise, rescale
 from ._network import CosineHead
 from ._trainer import draw_seed, own_randomness
@@ -68,8 +68,11 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
     tau_ : float or None
         The exponent of "tau_norm"; None for the others.
     classes_ : ndarray of shape (n_classes,)
+        Class labels.
     n_features_in_ : int
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+        Number of input columns.
+    feature_names_in_ : ndarray of str
+        Column names, when X is a frame with string names.
 
     See Also
     --------
@@ -86,9 +89,7 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
     fit the estimator without them, and give ``FrozenEstimator(fitted)`` and those rows.
 
     Networks trained for a few hundred steps differ little in the length of their weights, and the
-    old head hardly knows the rarest classes: "crt" helps most by far. On four overlapping classes
-    (300, 100, 30 and 6 source rows, the target balanced and moved; 8 seeds, the defaults here) it
-    raised a balanced accuracy of .54 by .17, "lws" by .05 and "tau_norm" by .02.
+    old head hardly knows the rarest classes: "crt" helps most by far.
 
     Learn the features with ``sampling="instance"`` and a plain loss: Kang et al. found them best.
     After "crt" and "lws" the probabilities stand for equally frequent classes.
