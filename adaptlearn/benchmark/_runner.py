@@ -10,7 +10,7 @@ from functools import partial
 from joblib import Parallel, delayed
 
 from . import _peers
-from ._results import ResultStore, format_tables
+from ._results import ResultStore, fingerprint, format_tables
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
@@ -54,6 +54,32 @@ def add_arguments(parser, sets, methods, results):
     parser.add_argument("--n-jobs", type=positive, default=2, help="processes (default: 2)")
     parser.add_argument("--seeds", type=positive, default=5, help="seeds 0..N-1 (default: 5)")
     parser.add_argument("--tables", action="store_true", help="show what is there, run nothing")
+
+
+def plan(sets, methods, seeds, pairs, version):
+    """List the runs in the order they are done: seed, then set, pair, method.
+
+    Seeds are outermost, so that an interrupted benchmark has every cell of its tables.
+
+    Parameters
+    ----------
+    sets : list of str
+    methods : dict of str to Method
+    seeds : int
+    pairs : callable
+        ``pairs(set)`` lists the pairs of a set.
+    version : int
+        Part of every fingerprint.
+    """
+    prints = {name: fingerprint([version, method.config()]) for name, method in methods.items()}
+    return [
+        {"set": set_, "pair": pair, "method": name, "seed": seed, "fingerprint": prints[name]}
+        for seed in range(seeds)
+        for set_ in sets
+        for pair in pairs(set_)
+        for name, method in methods.items()
+        if seed == 0 or not method.deterministic
+    ]
 
 
 def _minutes(seconds):

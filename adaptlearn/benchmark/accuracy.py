@@ -7,14 +7,13 @@ for the configuration it was made with: after a change of defaults those methods
 
 import time
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.metrics import accuracy_score, recall_score
 
 from . import _protocol, _runner
 from ._methods import METHODS
-from ._results import fingerprint
 
 RESULTS = "adaptlearn-accuracy.jsonl"
 FIGURES = (("accuracy", "accuracy"), ("balanced", "balanced_accuracy"))
@@ -26,19 +25,10 @@ def add_arguments(parser):
 
 
 def plan_runs(sets, methods, seeds, quick=False):
-    """List the runs in the order they are done: seed, then set, pair, method.
-
-    Seeds are outermost, so that an interrupted benchmark has every cell of its tables.
-    """
-    prints = {name: fingerprint([_protocol.VERSION, METHODS[name].config()]) for name in methods}
-    return [
-        {"set": set_, "pair": pair, "method": name, "seed": seed, "fingerprint": prints[name]}
-        for seed in range(seeds)
-        for set_ in sets
-        for pair in _protocol.pair_names(set_, quick)
-        for name in methods
-        if seed == 0 or not METHODS[name].deterministic
-    ]
+    """List the runs of these sets and methods."""
+    pairs = partial(_protocol.pair_names, quick=quick)
+    chosen = {name: METHODS[name] for name in methods}
+    return _runner.plan(sets, chosen, seeds, pairs, _protocol.VERSION)
 
 
 @lru_cache(maxsize=2)

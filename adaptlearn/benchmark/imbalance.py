@@ -11,7 +11,7 @@ imbalanced-learn on the source alone. Target labels are read for the score and n
 
 import time
 import warnings
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from sklearn.metrics import accuracy_score, recall_score
@@ -20,7 +20,6 @@ from sklearn.preprocessing import StandardScaler
 from .. import datasets
 from . import _protocol, _runner
 from ._methods import Method, fit_logistic
-from ._results import fingerprint
 
 RESULTS = "adaptlearn-imbalance.jsonl"
 RATIOS = (10, 50, 100)
@@ -178,15 +177,9 @@ def make_task(set_, pair, seed, data_home=None):
 
 
 def plan(sets, methods, seeds, quick=False):
-    """List the runs in the order they are done: seed, then set, pair, method."""
-    prints = {name: fingerprint([VERSION, METHODS[name].config()]) for name in methods}
-    return [
-        {"set": set_, "pair": pair, "method": name, "seed": seed, "fingerprint": prints[name]}
-        for seed in range(seeds)
-        for set_ in sets
-        for pair in _pairs(set_, quick)
-        for name in methods
-    ]
+    """List the runs of these sets and methods."""
+    chosen = {name: METHODS[name] for name in methods}
+    return _runner.plan(sets, chosen, seeds, partial(_pairs, quick=quick), VERSION)
 
 
 def _pairs(set_, quick):
