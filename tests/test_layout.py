@@ -28,6 +28,7 @@ LEVELS = {
     "_containers": 0,
     "_scored": 0,
     "_prediction": 0,
+    "_pseudo_labels": 0,
     "_fit_names": 0,
     "_wrapping": 0,
     "_components": 0,

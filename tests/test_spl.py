@@ -9,13 +9,13 @@ import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
 from adaptlearn import DomainAdaptationClassifier
-from adaptlearn.alignment import SPL, Domain, Entropy, Step
-from adaptlearn.alignment.spl import (
+from adaptlearn._pseudo_labels import (
     closed_form_labels,
     rank_within_label,
     ridge_scores,
     structured_labels,
 )
+from adaptlearn.alignment import SPL, Domain, Entropy, Step
 
 
 def side(logits, y=None, index=None, weight=None):

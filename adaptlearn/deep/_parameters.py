@@ -24,6 +24,8 @@ _CONSTRAINTS = {
     "normalize": [None, StrOptions({"domain", "source", "batch"})],
     "sampling": [StrOptions(set(SAMPLING))],
     "target_sampling": [StrOptions({"uniform", "pseudo_balanced"})],
+    "label_shift": [None, StrOptions({"auto", "bbse", "rlls", "mlls"})],
+    "prior": [None, StrOptions({"source", "uniform", "target"}), "array-like"],
     "optimizer": [StrOptions(set(OPTIMIZERS)), callable],
     "learning_rate": [Interval(Real, 0, None, closed="neither")],
     "schedule": [StrOptions(set(SCHEDULES)), callable],
@@ -85,6 +87,7 @@ def check_parameters(estimator, alignment, *, regression):
             )
     criterion = _criterion(estimator.criterion, regression)
     _check_rebalancing(criterion, params)
+    _check_prior(params)
     return _alignments(alignment, regression), criterion
 
 
@@ -145,3 +148,13 @@ def _check_rebalancing(criterion, params):
         f"time. Set {way_out}, or a criterion that does not: 'cross_entropy', 'focal' or "
         "'asymmetric'."
     )
+
+
+def _check_prior(params):
+    """Target proportions are not asked for where none are estimated."""
+    prior = params.get("prior")
+    if isinstance(prior, str) and prior == "target" and params["label_shift"] is None:
+        raise ValueError(
+            "prior='target' needs an estimate of the target's class proportions. Set "
+            "label_shift='auto', or give proportions that you know as an array."
+        )

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..imbalance.target_prior import estimate_target_prior
 from ._rows import chunks, dense, rows_of
 
-# Rows of each side, and cells of each block, that the target's class proportions are found from.
-_PRIOR_ROWS, _PRIOR_CELLS = 1000, 5_000_000
-_FEW_ROWS = 20
 _FLOOR = 1e-3
 # Rows of a domain that tell which values a column holds; v of columns that mostly hold one.
 _SAMPLE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
@@ -17,54 +13,16 @@ _SAMPLE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
 _FEW_VALUES, _COVER = 10, 0.9
 
 
-def target_class_ratio(parts, fit_rows, slots, codes, n_classes, clip, seed):
-    """Target over source share of each class, by domain slot: weights of the source rows.
-
-    Under these weights the source has the target's class proportions. A target standardised by
-    its own statistics then matches the source standardised by its own, and an alignment compares
-    like with like; otherwise a change of proportions would pass for a shift of the inputs.
+def column_kinds(parts, slots, weight=None):
+    """Discrete columns and the factor on each standardised column, see `DomainScaler`.
 
     Returns
     -------
-    ndarray of shape (n_domains, n_classes)
-        1 for target domains, and everywhere when there are too few rows to tell.
+    discrete : ndarray of shape (n_columns,), bool
+    column_weight : ndarray of shape (n_columns,)
     """
-    source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
-    target = np.flatnonzero(fit_rows.domain < 0)
-    table = np.ones((slots.max() + 1, n_classes))
-    limit = min(_PRIOR_ROWS, _PRIOR_CELLS // parts[0].shape[1])
-    if min(len(source), len(target), limit) < _FEW_ROWS:
-        return table
-    # With as many columns as rows every direction separates the classes, and none of them means
-    # anything on the target: estimates were further from the truth than the source's proportions.
-    if 2 * parts[0].shape[1] >= min(len(source), limit):
-        return table
-    rng = np.random.default_rng(seed)
-    some_s, some_t = (
-        np.sort(rng.permutation(side)[:n]) for side, n in ((source, limit), (target, limit // 2))
-    )
-    prior = estimate_target_prior(
-        rows_of(parts, some_s), codes[some_s], rows_of(parts, some_t), n_classes, clip=clip
-    )
-    for slot in np.unique(slots[source]):
-        members = source[slots[source] == slot]
-        row_weight = None if fit_rows.weight is None else fit_rows.weight[members]
-        counts = np.bincount(codes[members], weights=row_weight, minlength=n_classes)
-        share = counts / counts.sum()
-        ratio = np.divide(prior, share, out=np.zeros(n_classes), where=share > 0)
-        # A domain that lacks the target's classes altogether keeps its own statistics.
-        if ratio.any():
-            table[slot] = ratio
-    return table
-
-
-def matched_weight(class_ratio, fit_rows, slots, codes):
-    """Row weights times the class ratio of labelled rows; None when all are one."""
-    if class_ratio is None:
-        return fit_rows.weight
-    known = fit_rows.labelled
-    ratio = np.where(known, class_ratio[slots, np.where(known, codes, 0)], 1.0)
-    return ratio if fit_rows.weight is None else fit_rows.weight * ratio
+    samples = _samples(parts, slots, weight)
+    return _discrete(samples), _column_weight(samples)
 
 
 class DomainScaler:
@@ -86,6 +44,9 @@ class DomainScaler:
     everywhere, so another share of ones is no offset or gain to undo; undone, it would give one
     value two meanings and hide from an alignment what only one domain has.
 
+    With class labels, target statistics go from the source's to their own as far as the column
+    moved beyond what class proportions explain (`adaptlearn.imbalance.target_prior.moved_share`).
+
     Attributes
     ----------
     mean, scale : ndarrays of shape (n_slots, n_columns), float64
@@ -97,7 +58,7 @@ class DomainScaler:
         self.mean, self.scale, self.clip = mean, scale, clip
 
     @classmethod
-    def fit(cls, parts, slots, index, *, by_domain, weight=None, clip=None):
+    def fit(cls, parts, slots, index, *, by_domain, weight=None, moved=None, clip=None):
         """Statistics of the rows of `parts`.
 
         Parameters
@@ -108,6 +69,8 @@ class DomainScaler:
         by_domain : bool
             Each domain has its own statistics; otherwise all have those of the pooled sources.
         weight : ndarray of shape (n_rows,), optional
+        moved : ndarray of shape (n_columns,), optional
+            How far target statistics go from the source's, 0, to their own, 1; default 1.
         clip : float, optional
         """
         n_domains, n_sources = len(index.ids), len(index.sources)
@@ -123,12 +86,16 @@ class DomainScaler:
         mean = np.array([m for m, _ in tables])
         scale = np.maximum(np.sqrt([v for _, v in tables]), floor)
         if by_domain:
-            samples = _samples(parts, slots, n_domains, weight)
-            discrete = _discrete(samples)
+            if moved is not None and n_sources < n_domains:
+                of_target = np.r_[~is_source, False, True]
+                of_source = mean[n_domains].copy(), scale[n_domains].copy()
+                mean[of_target] = of_source[0] + moved * (mean[of_target] - of_source[0])
+                scale[of_target] = of_source[1] * (scale[of_target] / of_source[1]) ** moved
+            discrete, column_weight = column_kinds(parts, slots, weight)
             pooled_mean, pooled_var = _pool(mass, means, var)
             mean[:, discrete] = pooled_mean[discrete]
             scale[:, discrete] = np.sqrt(pooled_var[discrete])
-            scale = scale / _column_weight(samples)
+            scale = scale / column_weight
         return cls(mean, np.where(scale > 0, scale, 1.0), clip)
 
     def apply(self, block, slots):
@@ -162,10 +129,10 @@ def _moments(parts, slots, n_domains, weight):
     return mass, mean, var / safe
 
 
-def _samples(parts, slots, n_domains, weight):
+def _samples(parts, slots, weight):
     """Evenly spaced rows of each domain that has any, with their shares of its weight."""
     samples = []
-    for k in range(n_domains):
+    for k in np.unique(slots):
         members = np.flatnonzero(slots == k if weight is None else (slots == k) & (weight > 0))
         if not len(members):
             continue

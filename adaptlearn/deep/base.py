@@ -16,12 +16,13 @@ from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._inference import InferenceMixin
+from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
 from ._network import build_network
 from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
 from ._progress import ProgressBar
 from ._rows import Rows
-from ._scaling import DomainScaler, matched_weight, target_class_ratio
+from ._scaling import DomainScaler
 from ._stopping import hold_out
 from ._trainer import Trainer, draw_seed, own_randomness
 
@@ -170,12 +171,14 @@ class DeepEstimator(
             state = checkpoint.load()
             seed = seed if state is None else state["seed"]
         if fresh:
-            self._fit_scaler(parts, slots, fit_rows, codes, seed)
+            shift = self._fit_scaler(parts, slots, fit_rows, codes, seed)
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
                 self._build(parts[0].shape[1:], alignments, criterion, labels, seed, device)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
+        if fresh and not self._regression:
+            self._priors = Priors.of(shift, fit_rows, codes, data, criterion, self._class_counts)
         iterator = BatchIterator(data, self.batch_size)
         if epochs == "auto":
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *_AUTO_EPOCHS))
@@ -220,21 +223,24 @@ class DeepEstimator(
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
-        """Input statistics and class ratios; None when inputs are left as they are."""
-        self._scaler = self._class_ratio = None
-        if self.normalize is None or len(parts[0].shape) > 2:
-            return
-        index, by_domain = self._domain_index, self.normalize == "domain"
-        # Far values carry no class but much gradient; a regression may well depend on them.
-        clip = None if self._regression else _CLIP
-        if by_domain and not self._regression:
-            self._class_ratio = target_class_ratio(
-                parts, fit_rows, slots, codes, self._n_outputs, clip, seed
-            )
-        weight = matched_weight(self._class_ratio, fit_rows, slots, codes)
-        self._scaler = DomainScaler.fit(
-            parts, slots, index, by_domain=by_domain, weight=weight, clip=clip
-        )
+        """Class ratios and input statistics, None where there are none; returns the `Shift`."""
+        self._scaler = self._class_ratio = shift = None
+        if not self._regression:
+            shift = estimate_shift(self, parts, fit_rows, slots, codes, seed)
+        if shift is not None:
+            self._class_ratio = class_ratio(shift.prior, fit_rows, slots, codes)
+        if self.normalize is not None and len(parts[0].shape) == 2:
+            by_domain = self.normalize == "domain"
+            ratio = self._class_ratio if by_domain else None
+            self._scaler = DomainScaler.fit(
+                parts, slots, self._domain_index,
+                by_domain=by_domain,
+                weight=matched_weight(ratio, fit_rows, slots, codes),
+                moved=None if shift is None else shift.moved,
+                # Far values carry no class but much gradient; a regression may depend on them.
+                clip=None if self._regression else _CLIP,
+            )  # fmt: skip
+        return shift
 
     def _build(self, input_shape, alignments, criterion, labels, seed, device):
         index = self._domain_index

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from scipy.special import softmax
 from sklearn.base import ClassifierMixin
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
+from sklearn.utils.validation import check_is_fitted
 
+from ..imbalance._label_shift_result import read_prior
+from ._label_shift import corrected, refuse_unknown_target
 from .base import DeepEstimator
 from .persistence import SaveMixin
+
+_LOWEST = -1e3  # logarithm of a probability of 0
 
 
 class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
@@ -67,6 +73,22 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     target_sampling : {"uniform", "pseudo_balanced"}, default="uniform"
         Target batches: every row equally often, or every class of the network's own labels, made
         anew each epoch (after the first tenth of the training).
+    label_shift : {"auto", "bbse", "rlls", "mlls"} or None, default="auto"
+        How the class proportions of the target are estimated, before training. They decide the
+        statistics of ``normalize="domain"``, the weights of source rows in every alignment, and
+        ``prior="target"``. "auto" allows for inputs that moved as well
+        (`adaptlearn.imbalance.estimate_target_prior`); it needs columns of numbers and 20 rows a
+        side, and leaves everything as it is otherwise. "bbse", "rlls" and "mlls" take it that
+        only the proportions changed: see `adaptlearn.imbalance.estimate_label_shift`. They train
+        the network three more times, without alignment, on two thirds of the source, for
+        held-out predictions. None: the target is taken to have the source's proportions.
+    prior : {"source", "uniform", "target"}, array-like of shape (n_classes,) or None, default=None
+        Class proportions that predictions are for; read at predict, so it can be changed without
+        another fit. None: as trained. "target": the estimated ones, for accuracy on target rows
+        (source rows are answered under the source's). "uniform": every class counts the same, for
+        balanced accuracy. "source": those of the labelled source rows. An array: proportions that
+        you know, in the order of `classes_`. What `sampling`, `criterion` and weights did to the
+        trained proportions is divided out, so that nothing is corrected twice.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -163,6 +185,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         criterion="cross_entropy",
         sampling="instance",
         target_sampling="uniform",
+        label_shift="auto",
+        prior=None,
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -194,6 +218,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         self.criterion = criterion
         self.sampling = sampling
         self.target_sampling = target_sampling
+        self.label_shift = label_shift
+        self.prior = prior
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -251,8 +277,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         -------
         ndarray of shape (n_rows,)
         """
-        logits = self._forward(X, sample_domain)[1]
-        return self.classes_[logits.argmax(axis=1)]
+        return self.classes_[self._scores(X, sample_domain).argmax(axis=1)]
 
     def predict_proba(self, X, *, sample_domain=None):
         """Probability of each class.
@@ -267,10 +292,12 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         -------
         ndarray of shape (n_rows, n_classes)
         """
-        return torch.from_numpy(self._forward(X, sample_domain)[1]).softmax(1).numpy()
+        return softmax(self._scores(X, sample_domain), axis=1)
 
     def decision_function(self, X, *, sample_domain=None):
         """Logits of each class; with two classes the difference of the second and the first.
+
+        With ``prior=``, logarithms of the corrected probabilities in place of logits.
 
         Parameters
         ----------
@@ -282,8 +309,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         -------
         ndarray of shape (n_rows,) or (n_rows, n_classes)
         """
-        logits = self._forward(X, sample_domain)[1]
-        return logits[:, 1] - logits[:, 0] if logits.shape[1] == 2 else logits
+        scores = self._scores(X, sample_domain)
+        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
 
     def score(self, X, y, sample_weight=None, *, sample_domain=None):
         """Accuracy on the labelled rows.
@@ -304,6 +331,46 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         """
         y, predicted, weight = self._predict_labelled(X, y, sample_weight, sample_domain)
         return accuracy_score(y, predicted, sample_weight=weight)
+
+    @property
+    def source_prior_(self):
+        """Class proportions of the labelled source rows."""
+        check_is_fitted(self)
+        return self._priors.source
+
+    @property
+    def target_prior_(self):
+        """Estimated class proportions of the target rows; None where there is no estimate."""
+        check_is_fitted(self)
+        return self._priors.target
+
+    def _scores(self, X, sample_domain):
+        """Logits, or logarithms of probabilities that were corrected for `prior`."""
+        logits = self._forward(X, sample_domain)[1]
+        if self.prior is None:
+            return logits
+        slots = self._domain_index.read(sample_domain, len(logits))
+        with np.errstate(divide="ignore"):
+            scores = np.log(corrected(self, softmax(logits, axis=1), slots))
+        return np.maximum(scores, _LOWEST)  # differences stay finite
+
+    def _unaligned(self, seed):
+        """Unfitted classifier like this one, of the source alone: nothing corrected or aligned."""
+        params = {n: getattr(self, n) for n in DomainAdaptationClassifier._get_param_names()}
+        params |= {
+            "alignment": None,
+            "label_shift": None,
+            "prior": None,
+            "normalize": "source" if self.normalize == "domain" else self.normalize,
+            "target_sampling": "uniform",
+            "early_stopping": False,
+            "warm_start": False,
+            "checkpoint": None,
+            "callbacks": None,
+            "random_state": seed,
+            "verbose": 0,
+        }
+        return DomainAdaptationClassifier(**params)
 
     @property
     def _n_outputs(self):
@@ -328,6 +395,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
             raise ValueError(
                 f"y holds one class only, {self.classes_.tolist()}; at least two are needed."
             )
+        if self.prior is not None:
+            read_prior(self.prior, len(self.classes_))
         codes = np.zeros(len(fit_rows.y), dtype=np.int64)
         labelled = fit_rows.labelled
         codes[labelled] = np.searchsorted(self.classes_, fit_rows.y[labelled])

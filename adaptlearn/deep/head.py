@@ -254,6 +254,8 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
                 "re-training diverged: the head's weights are not finite. Try a smaller tau, a "
                 f"smaller learning_rate (a tenth of {self.learning_rate:.3g}), or scaled inputs."
             )
+        known = estimator._priors.source > 0
+        estimator._priors = estimator._priors._replace(trained=known / known.sum(), smoothed=False)
         self.estimator_, self.tau_ = estimator, tau
         self.scales_ = None if scales is None else scales.double().cpu().numpy()
         return fit_rows.domain

@@ -19,6 +19,7 @@ from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
+from ._label_shift import Priors
 from ._scaling import DomainScaler
 
 _FORMAT = 1
@@ -57,6 +58,10 @@ class SaveMixin:
             tensors["class_ratio"] = torch.from_numpy(self._class_ratio)
         if self._class_counts is not None:
             tensors["class_counts"] = self._class_counts
+            *shares, smoothed = self._priors
+            for name, share in zip(Priors._fields, shares, strict=False):
+                if share is not None:
+                    tensors[f"prior.{name}"] = torch.from_numpy(share)
         header = {
             "format": _FORMAT,
             "class": type(self).__name__,
@@ -68,6 +73,8 @@ class SaveMixin:
             "clip": _encode(getattr(self._scaler, "clip", None), "clip"),
             "seed": int(self.net_.seed),
         }
+        if self._class_counts is not None:
+            header["smoothed"] = smoothed
         for name in ("classes_", "feature_names_in_"):
             if hasattr(self, name):
                 values = getattr(self, name)
@@ -192,6 +199,12 @@ def _build(header, tensors, components):
     if ratio is not None and ratio.shape != (len(index.ids), estimator._n_outputs):
         raise ValueError("class ratios, domains and classes do not fit together")
     estimator._class_ratio = None if ratio is None else ratio.numpy()
+    if not estimator._regression:
+        shares = [tensors.pop(f"prior.{name}", None) for name in Priors._fields[:3]]
+        if {len(share) for share in shares if share is not None} != {estimator._n_outputs}:
+            raise ValueError("priors and classes do not fit together")
+        shares = [None if share is None else share.numpy() for share in shares]
+        estimator._priors = Priors(*shares, bool(header["smoothed"]))
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])

@@ -2,58 +2,53 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 
-_KERNEL_SCALES = (0.125, 0.25, 0.5, 1.0)
+from .._pseudo_labels import closed_form_labels
+
+_ROUNDS, _DAMPING = 8, 0.5
+_SHARPNESS, _RIDGE = 10.0, 1.0
+_FLOOR = 1e-3
 
 
-def estimate_target_prior(
-    X_source, codes, X_target, n_classes, *, shrinkage=0.1, floor=1e-3, clip=3.0, n_steps=60,
-    learning_rate=0.15,
-):  # fmt: skip
+def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     r"""Estimate class proportions q of target rows under an affine shift of every column.
 
-    If the target is standardised by its own mean and scale, it matches the source standardised by
-    the mean and scale of *source rows re-weighted to the target's class proportions*: the plain
-    source statistics belong to other proportions. So q is found as the proportions under which
-    both standardised samples agree best,
+    A target in which another share of rows is of one class has other column means, and so has one
+    whose inputs moved; standardised by its own mean and scale, the first would be taken for the
+    second. So both are found together. In each of eight rounds
 
-    .. math::
-        \min_q \; \mathrm{MMD}^2\big(\{z_i(q), q_{y_i} / n_{y_i}\}, \{z_t\}\big)
-        + \eta\, \mathrm{KL}(q \,\Vert\, p)
-
-    with :math:`z_i(q)` source rows standardised with weights :math:`q_{y_i} / n_{y_i}`, p the
-    source's proportions and :math:`\eta` the shrinkage towards them. Both samples are compared in
-    the n_classes directions of a class-balanced ridge regression of the labels, with Gaussian
-    kernels at four widths around the mean squared distance of target rows. Solved by Adam on the
-    logits of q.
+    1. the source is standardised under the class proportions q, and the target by statistics that
+       go from the source's to its own only as far as class proportions do not explain the
+       difference (`moved_share`),
+    2. a linear method labels the target rows, selective pseudo-labelling in closed form (see
+       `adaptlearn.SPL`),
+    3. q moves half-way to the mean of these labels' probabilities.
 
     Parameters
     ----------
     X_source, X_target : ndarrays of shape (n, d)
-        Some hundred rows of each side suffice; time grows with their squares.
+        Some hundred rows of each side suffice; time grows with the cube of the smaller of rows and
+        columns.
     codes : ndarray of shape (n_source,)
         Class codes.
     n_classes : int
-    shrinkage : float, default=0.1
-        :math:`\eta`, >= 0.
-    floor : float, default=0.001
-        Scales are at least this share of the pooled scale of a column.
     clip : float or None, default=3.0
         Standardised values are clipped to [-clip, clip].
-    n_steps : int, default=60
-    learning_rate : float, default=0.15
 
     Returns
     -------
     ndarray of shape (n_classes,)
-        Sums to 1; a class with fewer than two source rows gets 0.
+        Sums to 1; a class without source rows gets 0.
 
     References
     ----------
-    Zhang et al., "Domain adaptation under target and conditional shift", 2013 (kernel matching of
-    re-weighted, affinely moved source rows).
+    Zhang et al., "Domain adaptation under target and conditional shift", 2013 (proportions and an
+    affine shift, found together). Wang & Breckon, "Unsupervised domain adaptation via structured
+    prediction based selective pseudo-labeling", 2020 (the labels).
 
     Examples
     --------
@@ -68,86 +63,96 @@ def estimate_target_prior(
     >>> bool(0.8 < q[1] < 0.95)
     True
     """
-    counts = np.bincount(codes, minlength=n_classes)
-    p = torch.from_numpy(counts / counts.sum()).float()
-    xs = torch.from_numpy(np.asarray(X_source, dtype=np.float32))
-    xt = torch.from_numpy(np.asarray(X_target, dtype=np.float32))
-    y = torch.from_numpy(np.asarray(codes))
-    floor = floor * ((xs.var(0, correction=0) + xt.var(0, correction=0)) / 2).sqrt() + 1e-12
-
-    def standardise(x, weight):
-        mean = weight @ x
-        scale = (weight @ (x - mean).square() + 1e-12).sqrt()
-        z = (x - mean) / torch.maximum(scale, floor)
-        return z if clip is None else z.clamp(-clip, clip)
-
-    # Directions fit the rows they were found on better than any other row. So they come from one
-    # half of each class, and the other half is compared with the target.
-    half = _every_other_row(y)
-    found_on, y = y[half], y[~half]
-    zs = standardise(xs[half], torch.full((len(found_on),), 1.0 / len(found_on)))
-    directions = _ridge_directions(zs, found_on, n_classes)
-    xs, per_row = xs[~half], _one_over_counts(y, n_classes)
-    target = standardise(xt, torch.full((len(xt),), 1.0 / len(xt))) @ directions
-    distances = _squared_distances(target, target)
-    width = 2.0 * distances.mean().clamp_min(1e-12)
-    within_target = _kernel(distances, width).mean()
-    present = torch.bincount(y, minlength=n_classes) > 0
-    logits = p.clamp_min(1e-12).log().requires_grad_()
-    optimizer = torch.optim.Adam([logits], lr=learning_rate)
-    for _ in range(n_steps):
-        q = torch.softmax(logits.masked_fill(~present, -torch.inf), 0)
-        w = q[y] * per_row
-        source = standardise(xs, w) @ directions
-        within = w @ _kernel(_squared_distances(source, source), width) @ w
-        cross = (w @ _kernel(_squared_distances(source, target), width)).mean()
-        divergence = torch.special.xlogy(q[present], q[present] / p[present]).sum()
-        loss = within + within_target - 2 * cross + shrinkage * divergence
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    q = torch.softmax(logits.detach().masked_fill(~present, -torch.inf).double(), 0)
-    return q.numpy()
+    sample = Sample(np.asarray(X_source), np.asarray(codes), np.asarray(X_target), n_classes)
+    return match_target(sample, clip=clip)
 
 
-def _every_other_row(y):
-    """Bool mask of the first, third, fifth ... row of each class."""
-    order = torch.argsort(y, stable=True)
-    counts = torch.bincount(y)
-    place = torch.arange(len(y)) - (counts.cumsum(0) - counts)[y[order]]
-    chosen = torch.empty(len(y), dtype=torch.bool)
-    chosen[order] = place % 2 == 0
-    return chosen
+class Sample(NamedTuple):
+    """Some rows of both sides."""
+
+    source: np.ndarray  # (n_source, d)
+    codes: np.ndarray  # (n_source,)
+    target: np.ndarray  # (n_target, d)
+    n_classes: int
+
+    @property
+    def class_share(self):
+        """Class proportions of the source rows."""
+        return np.bincount(self.codes, minlength=self.n_classes) / len(self.codes)
 
 
-def _one_over_counts(y, n_classes):
-    """For each row, one over the number of rows of its class."""
-    return 1.0 / torch.bincount(y, minlength=n_classes)[y]
+def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
+    """Proportions of `estimate_target_prior`, for columns of which some do not move.
+
+    Parameters
+    ----------
+    sample : Sample
+    fixed : ndarray of shape (d,), bool, optional
+        Columns with the same statistics on both sides.
+    column_weight : float or ndarray of shape (d,), default=1.0
+        Factor on the standardised columns.
+    clip : float or None, default=3.0
+
+    Returns
+    -------
+    ndarray of shape (n_classes,)
+    """
+    q, y = sample.class_share, torch.from_numpy(sample.codes)
+    for _ in range(_ROUNDS):
+        sides = standardise_sides(sample, q, fixed, clip)
+        source, target = (torch.from_numpy(z * column_weight).float() for z in sides)
+        found = closed_form_labels(source, y, target, sample.n_classes, _SHARPNESS, _RIDGE)
+        q = (1 - _DAMPING) * q + _DAMPING * found.double().mean(0).numpy()
+        # The linear method spreads a little mass over all classes, also over those without rows.
+        q = np.where(sample.class_share > 0, q, 0.0)
+        q /= q.sum()
+    return q
 
 
-def _ridge_directions(z, y, n_classes):
-    """Class-balanced ridge regression of the one-hot labels on `z`, scaled to unit outputs."""
-    weight = _one_over_counts(y, n_classes)
-    weight = weight / weight.sum()
-    labels = torch.nn.functional.one_hot(y, n_classes).to(z.dtype)
-    root = weight.sqrt()[:, None]
-    a, b = (z - weight @ z) * root, (labels - weight @ labels) * root
-    n, d = a.shape
-    if d <= n:
-        gram = a.T @ a
-        gram.diagonal().add_(gram.trace() / d + 1e-12)
-        found = torch.linalg.solve(gram, a.T @ b)
-    else:
-        gram = a @ a.T
-        gram.diagonal().add_(gram.trace() / n + 1e-12)
-        found = a.T @ torch.linalg.solve(gram, b)
-    return found / (z @ found).std(0, correction=0).mean().clamp_min(1e-12)
+def standardise_sides(sample, prior, fixed=None, clip=3.0):
+    """Source under the class proportions `prior`, target as far as it moved; see `match_target`."""
+    weight = _row_weight(sample, prior)
+    mean, scale = _statistics(sample.source, weight)
+    target_mean, target_scale = _statistics(sample.target)
+    floor = _FLOOR * np.sqrt((sample.source.var(0) + sample.target.var(0)) / 2) + 1e-12
+    scale, target_scale = np.maximum(scale, floor), np.maximum(target_scale, floor)
+    share = moved_share(sample, prior, fixed)
+    target_mean = mean + share * (target_mean - mean)
+    target_scale = scale * (target_scale / scale) ** share
+    sides = (sample.source - mean) / scale, (sample.target - target_mean) / target_scale
+    return sides if clip is None else [np.clip(z, -clip, clip) for z in sides]
 
 
-def _squared_distances(a, b):
-    cross = a.square().sum(1)[:, None] + b.square().sum(1)[None] - 2 * a @ b.T
-    return cross.clamp_min(1e-6)
+def moved_share(sample, prior, fixed=None):
+    r"""How far the statistics of each column are to go from the source's to the target's own.
+
+    .. math:: \lambda_j = \frac{b_j^2}{b_j^2 + \sigma_j^2}
+
+    with :math:`b_j` the difference of the column's means, source rows weighted to the class
+    proportions `prior`, and :math:`\sigma_j^2` the variance of its class means. Proportions are
+    never known exactly, and where class means lie far apart a small error in them moves the mean
+    as much as a shift of the inputs would.
+
+    Returns
+    -------
+    ndarray of shape (d,), in [0, 1]
+    """
+    counts = np.bincount(sample.codes, minlength=sample.n_classes)
+    member = (np.arange(sample.n_classes)[:, None] == sample.codes) / np.maximum(counts, 1)[:, None]
+    mean, _ = _statistics(sample.source, _row_weight(sample, prior))
+    between = np.square((member @ sample.source)[counts > 0] - mean).mean(0)
+    gap = np.square(sample.target.mean(0) - mean)
+    share = np.divide(gap, gap + between, out=np.zeros_like(mean), where=gap + between > 0)
+    return share if fixed is None else np.where(fixed, 0.0, share)
 
 
-def _kernel(distances, width):
-    return sum(torch.exp(-distances / (width * s)) for s in _KERNEL_SCALES) / len(_KERNEL_SCALES)
+def _row_weight(sample, prior):
+    """Weights of the source rows under which they have the class proportions `prior`."""
+    ratio = np.divide(prior, sample.class_share, out=np.zeros(sample.n_classes), where=prior > 0)
+    weight = ratio[sample.codes]
+    return weight / weight.sum()
+
+
+def _statistics(x, weight=None):
+    mean = np.average(x, axis=0, weights=weight)
+    return mean, np.sqrt(np.average(np.square(x - mean), axis=0, weights=weight))

@@ -1,0 +1,89 @@
+"""Labels that a linear method gives target rows from the source's: selective pseudo-labelling."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+# Rounds of the closed form.
+_ROUNDS = 10
+
+
+def unit_rows(x):
+    """Rows of `x` scaled to length 1; a row of zeros stays."""
+    return F.normalize(x, dim=1)
+
+
+def structured_labels(source, y, target, n_classes, sharpness, n_iter=5):
+    """Class probabilities of target scores from source class means and target clusters.
+
+    Both sides are centred together and put on the unit sphere, where a row belongs to a centre by
+    the softmax of `sharpness` times their cosine. The centres are the source's class means, or
+    those of soft k-means on the target started from there; of the two answers the surer counts.
+
+    Returns
+    -------
+    Tensor of shape (n_target, n_classes)
+    """
+    centre = torch.cat([source, target]).mean(0)
+    s, t = unit_rows(source - centre), unit_rows(target - centre)
+    members = F.one_hot(y, n_classes).to(s.dtype)
+    means = unit_rows(members.T @ s / members.sum(0).clamp_min(1)[:, None])
+    by_source = (sharpness * t @ means.T).softmax(1)
+    by_cluster = by_source
+    for _ in range(n_iter + 1):
+        centres = unit_rows(by_cluster.T @ t)
+        by_cluster = (sharpness * t @ centres.T).softmax(1)
+    surer = torch.maximum(by_source, by_cluster)
+    return surer / surer.sum(1, keepdim=True)
+
+
+def ridge_scores(x, y_hot, weight, ridge, rows):
+    r"""Scores of `rows` by ridge regression on one-hot labels, without intercept.
+
+    The penalty is `ridge` times the mean eigenvalue of the weighted covariance of `x`; the smaller
+    of the primal and the dual system is solved.
+    """
+    share = weight / weight.sum()
+    centre = share @ x
+    root = share.sqrt()[:, None]
+    a, b = root * (x - centre), root * (y_hot - share @ y_hot)
+    wide = a.shape[1] > a.shape[0]
+    gram = a @ a.T if wide else a.T @ a
+    gram.diagonal().add_(ridge * gram.trace().clamp_min(1e-12) / len(gram))
+    coef = a.T @ torch.linalg.solve(gram, b) if wide else torch.linalg.solve(gram, a.T @ b)
+    return [(side - centre) @ coef for side in rows]
+
+
+def closed_form_labels(source, y, target, n_classes, sharpness, ridge):
+    """Class probabilities of target inputs by selective pseudo-labelling in closed form.
+
+    In round r of R, ridge regression on source rows and the surest share (r - 1) / R of the target
+    rows of each label gives scores, and `structured_labels` of the scores gives labels. Both sides
+    weigh the same, a target row 1 / n_target whether or not the others take part.
+    """
+    x, y_hot = source, F.one_hot(y, n_classes).to(source.dtype)
+    weight = source.new_full((len(source),), 1 / len(source))
+    for r in range(1, _ROUNDS + 1):
+        scores = ridge_scores(x, y_hot, weight, ridge, (source, target))
+        proba = structured_labels(scores[0], y, scores[1], n_classes, sharpness)
+        confidence, label = proba.max(1)
+        sure = rank_within_label(label, confidence) < r / _ROUNDS
+        x = torch.cat([source, target[sure]])
+        y_hot = F.one_hot(torch.cat([y, label[sure]]), n_classes).to(source.dtype)
+        weight = source.new_full((len(x),), 1 / len(target))
+        weight[: len(source)] = 1 / len(source)
+    return proba
+
+
+def rank_within_label(label, confidence):
+    """Share of the rows with the same label that are surer than each row, in [0, 1)."""
+    order = torch.argsort(confidence, descending=True, stable=True)
+    order = order[torch.argsort(label[order], stable=True)]
+    counts = torch.bincount(label)
+    starts = counts.cumsum(0) - counts
+    sorted_label = label[order]
+    place = torch.arange(len(label), device=label.device) - starts[sorted_label]
+    rank = torch.empty(len(label), device=label.device)
+    rank[order] = place / counts[sorted_label]
+    return rank
