@@ -242,7 +242,7 @@ def test_balanced_accuracy_is_the_mean_recall_over_target_classes(data_home, mon
     monkeypatch.setattr(accuracy, "METHODS", {"mine": method})
     run = {"set": "heart", "pair": "cleveland->hungarian", "method": "mine", "seed": 0,
            "fingerprint": "f"}  # fmt: skip
-    result = accuracy.run_one(run, data_home)
+    result = accuracy.work(run, data_home)
     hit = np.arange(len(truth)) < 15
     assert result["accuracy"] == pytest.approx(0.5)
     expected = np.mean([hit[truth == label].mean() for label in (0, 1)])

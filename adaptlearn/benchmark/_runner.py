@@ -4,23 +4,24 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections import namedtuple
 from functools import partial
 
 from joblib import Parallel, delayed
 
 from . import _peers
-from ._results import ResultStore, fingerprint, format_tables
+from ._results import ResultStore, fingerprint
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Bench = namedtuple("Bench", "sets methods plan work n_pairs available figures reference")
+Bench = namedtuple("Bench", "sets methods plan work n_pairs available tables")
 Bench.__doc__ = """What tells one benchmark from another.
 
 ``sets`` and ``methods`` are all names; ``plan(sets, methods, seeds, quick)`` lists the runs;
 ``work(run, data_home)`` does one and returns its record; ``n_pairs(set, quick)`` counts pairs of
-a set; ``available(set, data_home)`` is None or why it cannot be read; ``figures`` are (heading,
-field of a record) pairs of the tables, the first one compared to ``reference``.
+a set; ``available(set, data_home)`` is None or why it cannot be read; ``tables(records, sets,
+methods, n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set.
 """
 
 
@@ -80,6 +81,25 @@ def plan(sets, methods, seeds, pairs, version):
         for name, method in methods.items()
         if seed == 0 or not method.deterministic
     ]
+
+
+def attempt(run, figures):
+    """Record of one run, on one thread: what ``figures()`` returns, by name, and its seconds.
+
+    Where it fails, the record has ``error`` instead: one failing method must not end hours of
+    the others.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = {name: round(float(value), 6) for name, value in figures().items()}
+    except Exception as error:
+        return {**run, "error": f"{type(error).__name__}: {error}"}
+    return {**run, **found, "seconds": round(time.perf_counter() - started, 3)}
 
 
 def _minutes(seconds):
@@ -172,5 +192,5 @@ def run(args, bench):
             code = 130
     n_pairs = {name: bench.n_pairs(name, args.quick) for name in sets}
     records = store.select(runs)
-    print(format_tables(records, sets, methods, n_pairs, bench.reference, bench.figures))
+    print(bench.tables(records, sets, methods, n_pairs))
     return code
