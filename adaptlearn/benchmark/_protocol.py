@@ -234,6 +234,16 @@ def make_task(name, pair, data_home=None):
     )
 
 
+def with_rows(task, source, target):
+    """The task with some rows of each side: row numbers or slices."""
+    return task._replace(
+        X_source=task.X_source[source],
+        y_source=task.y_source[source],
+        X_target=task.X_target[target],
+        y_target=task.y_target[target],
+    )
+
+
 def scores(y_true, predicted):
     """Accuracy, balanced accuracy and worst-class recall, by name.
 

@@ -111,12 +111,7 @@ def make_task(set_, pair, seed, data_home=None):
     task = _protocol.make_task(name, pair, data_home)
     rng = np.random.default_rng([seed, int(ratio)])
     source, target = long_tail(task.y_source, float(ratio), rng), balanced(task.y_target, rng)
-    return task._replace(
-        X_source=task.X_source[source],
-        y_source=task.y_source[source],
-        X_target=task.X_target[target],
-        y_target=task.y_target[target],
-    )
+    return _protocol.with_rows(task, source, target)
 
 
 # --- runs -----------------------------------------------------------------------------------
