@@ -122,9 +122,12 @@ def _load(name, data_home):
 
 
 def available(name, data_home=None):
-    """Return None when the files of set ``name`` are readable, else the loader's message."""
+    """Return None when the files of a set are readable, else the loader's message.
+
+    ``name`` may go on after a slash ("gas/50"), which tells a variant of the same files.
+    """
     try:
-        _load(name, None if data_home is None else str(data_home))
+        _load(name.split("/")[0], None if data_home is None else str(data_home))
     except (FileNotFoundError, ValueError) as error:
         return str(error)
     return None

@@ -10,18 +10,17 @@ from functools import partial
 
 from joblib import Parallel, delayed
 
-from . import _peers
+from . import _peers, _protocol
 from ._results import ResultStore, fingerprint
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Bench = namedtuple("Bench", "sets methods plan work n_pairs available tables")
+Bench = namedtuple("Bench", "sets methods plan work tables")
 Bench.__doc__ = """What tells one benchmark from another.
 
 ``sets`` and ``methods`` are all names; ``plan(sets, methods, seeds, quick)`` lists the runs;
-``work(run, data_home)`` does one and returns its record; ``n_pairs(set, quick)`` counts pairs of
-a set; ``available(set, data_home)`` is None or why it cannot be read; ``tables(records, sets,
-methods, n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set.
+``work(run, data_home)`` does one and returns its record; ``tables(records, sets, methods,
+n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set.
 """
 
 
@@ -152,9 +151,9 @@ def execute(runs, store, work, *, n_jobs=2, stream=None):
     return failed
 
 
-def _runnable(sets, methods, available):
+def _runnable(sets, methods, data_home):
     """Sets whose files are there, methods that can run, and why the others cannot."""
-    problems = {name: available(name) for name in sets}
+    problems = {name: _protocol.available(name, data_home) for name in sets}
     notes = [f"set {name} is not run: {text}" for name, text in problems.items() if text]
     can_run = list(methods)
     if not _peers.skada_available() and any(name in _peers.NAMES for name in methods):
@@ -173,10 +172,9 @@ def run(args, bench):
         return 2
     # Tables show every result there is, also of a method that cannot run here and now.
     runs = bench.plan(sets, methods, 1 if args.quick else args.seeds, args.quick)
-    available = partial(bench.available, data_home=args.data_home)
     code = 0
     if not args.tables:
-        sets_here, methods_here, notes = _runnable(sets, methods, available)
+        sets_here, methods_here, notes = _runnable(sets, methods, args.data_home)
         for note in notes:
             print(note, file=sys.stderr)
         todo = [run for run in runs if run["set"] in sets_here and run["method"] in methods_here]
@@ -190,7 +188,8 @@ def run(args, bench):
         except KeyboardInterrupt:
             print("interrupted: the same command goes on from here.", file=sys.stderr)
             code = 130
-    n_pairs = {name: bench.n_pairs(name, args.quick) for name in sets}
+    pairs = {(run["set"], run["pair"]) for run in runs}
+    n_pairs = {name: sum(set_ == name for set_, _ in pairs) for name in sets}
     records = store.select(runs)
     print(bench.tables(records, sets, methods, n_pairs))
     return code

@@ -38,11 +38,4 @@ def work(run, data_home=None):
 
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
-    bench = _runner.Bench(
-        _protocol.SETS, METHODS, plan_runs, work, _n_pairs, _protocol.available, format_tables
-    )
-    return _runner.run(args, bench)
-
-
-def _n_pairs(name, quick):
-    return len(_protocol.pair_names(name, quick))
+    return _runner.run(args, _runner.Bench(_protocol.SETS, METHODS, plan_runs, work, format_tables))

@@ -140,10 +140,6 @@ def work(run, data_home=None):
     return _runner.attempt(run, figures)
 
 
-def _available(set_, data_home=None):
-    return _protocol.available(set_.split("/")[0], data_home)
-
-
 def add_arguments(parser):
     """Declare the options of the subcommand on an ``argparse`` parser."""
     _runner.add_arguments(parser, SETS, METHODS, RESULTS)
@@ -151,10 +147,5 @@ def add_arguments(parser):
 
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
-
-    def n_pairs(set_, quick):
-        return len(_pairs(set_, quick))
-
     tables = partial(format_tables, figures=FIGURES)
-    bench = _runner.Bench(SETS, METHODS, plan, work, n_pairs, _available, tables)
-    return _runner.run(args, bench)
+    return _runner.run(args, _runner.Bench(SETS, METHODS, plan, work, tables))
