@@ -283,6 +283,8 @@ def test_task_is_scaled_by_the_source_alone(data_home):
         ("digits", "mnist->usps", 2000, 2000, 256, 10),
         ("heart", "va->cleveland", 200, 303, 13, 2),
         ("fsdd", "theo->yweweler", 500, 500, 2000, 10),
+        ("wine", "red->white", 1599, 4898, 11, 4),
+        ("spam", "youtube->sms", 1956, 5574, 100, 2),
     ],
 )
 def test_protocol_on_the_real_sets(name, pair, n_source, n_target, n_features, n_classes):

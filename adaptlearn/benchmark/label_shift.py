@@ -102,6 +102,7 @@ _searched = {}
 
 def _logistic(task, seed):
     # Most shifts leave the source as it is: one search for C (20 s on office31) serves them all.
+    # The seconds of the others are those of the prediction.
     key = joblib.hash((task.X_source, task.y_source))
     if key not in _searched:
         _searched[key] = _methods.fit_logistic(task.X_source, task.y_source, task.C_grid)
