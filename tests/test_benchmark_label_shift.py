@@ -228,7 +228,7 @@ def test_every_alignment_is_run_bare_and_with_options():
     ours = {n for n, c in registered("alignment").items() if c.__module__.startswith("adaptlearn.")}
     for name in ours:
         assert label_shift.OURS[name] == {"alignment": name}
-        bare = label_shift.OURS[f"{name}, bare"]
+        bare = label_shift.OURS[f"{name}_bare"]
         assert bare == {
             "alignment": name, "normalize": None, "label_shift": None, "sampling": "instance",
         }  # fmt: skip
@@ -278,7 +278,7 @@ def test_tables_by_hand():
 
 def test_command(data_home, tmp_path, capsys):
     path = tmp_path / "r.jsonl"
-    chosen = ["logistic", "spl, bare", "default"]
+    chosen = ["logistic", "spl_bare", "default"]
     args = ["label-shift", "--data-home", data_home, "--quick", "--sets", "spam/0.5",
             "--n-jobs", "1", "--results", str(path), "--methods", *chosen]  # fmt: skip
     assert benchmark.main(args) == 0

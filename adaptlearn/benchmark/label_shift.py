@@ -55,7 +55,7 @@ def _ours():
     alignments = sorted(name for name, cls in known if cls.__module__.startswith("adaptlearn."))
     return {
         "source_only": {"alignment": None, "normalize": "source", **_PLAIN},
-        **{f"{a}, bare": {"alignment": a, "normalize": None, **_PLAIN} for a in alignments},
+        **{f"{a}_bare": {"alignment": a, "normalize": None, **_PLAIN} for a in alignments},
         **{a: {"alignment": a} for a in alignments},
         "default_plain": _PLAIN,
         "default": {},
