@@ -242,7 +242,7 @@ def test_balanced_accuracy_is_the_mean_recall_over_target_classes(data_home, mon
     monkeypatch.setattr(accuracy, "METHODS", {"mine": method})
     run = {"set": "heart", "pair": "cleveland->hungarian", "method": "mine", "seed": 0,
            "fingerprint": "f"}  # fmt: skip
-    result = accuracy.run_one(run, data_home)
+    result = accuracy.work(run, data_home)
     hit = np.arange(len(truth)) < 15
     assert result["accuracy"] == pytest.approx(0.5)
     expected = np.mean([hit[truth == label].mean() for label in (0, 1)])
@@ -283,6 +283,8 @@ def test_task_is_scaled_by_the_source_alone(data_home):
         ("digits", "mnist->usps", 2000, 2000, 256, 10),
         ("heart", "va->cleveland", 200, 303, 13, 2),
         ("fsdd", "theo->yweweler", 500, 500, 2000, 10),
+        ("wine", "red->white", 1599, 4898, 11, 4),
+        ("spam", "youtube->sms", 1956, 5574, 100, 2),
     ],
 )
 def test_protocol_on_the_real_sets(name, pair, n_source, n_target, n_features, n_classes):

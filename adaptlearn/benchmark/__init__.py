@@ -1,4 +1,4 @@
-"""Benchmarks beside peers: ``python -m adaptlearn.benchmark accuracy`` and ``speed``."""
+"""Benchmarks beside peers: ``python -m adaptlearn.benchmark accuracy`` and others."""
 
 import argparse
 from importlib import import_module
@@ -6,6 +6,7 @@ from importlib import import_module
 COMMANDS = {
     "accuracy": "target accuracy on public data, beside scikit-learn and skada",
     "imbalance": "balanced accuracy from long-tailed sources, beside imbalanced-learn",
+    "label-shift": "accuracy where inputs and class proportions both moved, beside skada",
     "label-shift-estimators": "squared error of estimated class ratios, on generated predictions",
     "speed": "seconds per epoch and per predicted row, beside a hand-written loop",
 }

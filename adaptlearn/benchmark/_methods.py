@@ -1,4 +1,4 @@
-"""What the accuracy benchmark runs: one entry a method, all with the same signature."""
+"""What the benchmarks run: one entry a method, all with the same signature."""
 
 from collections import namedtuple
 
@@ -44,26 +44,35 @@ def _logistic(task, seed):
     return fit_logistic(task.X_source, task.y_source, task.C_grid).predict(task.X_target)
 
 
-def _classifier(parameters, seed=None):
+def classifier(parameters, seed=None):
+    """``DomainAdaptationClassifier`` with these parameters."""
     from .. import DomainAdaptationClassifier
 
     return DomainAdaptationClassifier(**parameters, random_state=seed)
 
 
-def _ours(parameters):
+def fitted(parameters, task, seed):
+    """The same, fitted on both sides of the task."""
+    model = classifier(parameters, seed)
+    return model.fit(task.X_source, task.y_source, X_target=task.X_target)
+
+
+def ours(parameters):
+    """``predict`` of a :class:`Method` that is our estimator with these parameters."""
+
     def predict(task, seed):
-        model = _classifier(parameters, seed)
-        model.fit(task.X_source, task.y_source, X_target=task.X_target)
-        return np.asarray(model.predict(task.X_target))
+        return np.asarray(fitted(parameters, task, seed).predict(task.X_target))
 
     return predict
 
 
-def _ours_config(parameters):
+def ours_config(parameters):
+    """Its ``config``."""
+
     def config():
         from .._components import registered
 
-        model = _classifier(parameters)
+        model = classifier(parameters)
         values = {name: repr(value) for name, value in model.get_params().items()}
         recipe = model.alignment
         if isinstance(recipe, str) and recipe == "auto":
@@ -84,12 +93,12 @@ def _ours_config(parameters):
 
 def _all_methods():
     logistic = Method("logistic", _logistic, lambda: LOGISTIC_CONFIG, deterministic=True)
-    ours = [Method(name, _ours(p), _ours_config(p), False) for name, p in OURS.items()]
+    mine = [Method(name, ours(p), ours_config(p), False) for name, p in OURS.items()]
     peers = [
         Method(name, predict, config, deterministic)
         for name, predict, config, deterministic in _peers.methods(fit_logistic, LOGISTIC_CONFIG)
     ]
-    return {method.name: method for method in [logistic, *ours, *peers]}
+    return {method.name: method for method in [logistic, *mine, *peers]}
 
 
 METHODS = _all_methods()

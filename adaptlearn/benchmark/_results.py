@@ -77,28 +77,28 @@ class ResultStore:
         return [self.records[self._key(run)] for run in runs if run in self]
 
 
-def _pair_means(records, field):
-    """{(set, method): {pair: mean over seeds}}."""
+def means(records, field, unit=("pair",)):
+    """{(set, method): {unit: mean of the field over its records}}; a unit is a tuple."""
     values = defaultdict(lambda: defaultdict(list))
     for record in records:
-        values[record["set"], record["method"]][record["pair"]].append(record[field])
+        key = tuple(record[name] for name in unit)
+        values[record["set"], record["method"]][key].append(record[field])
     return {
-        key: {pair: float(np.mean(seeds)) for pair, seeds in pairs.items()}
-        for key, pairs in values.items()
+        key: {one: float(np.mean(of)) for one, of in units.items()} for key, units in values.items()
     }
 
 
 def paired_difference(values, reference):
-    """Mean difference to a reference over the pairs both have, and its standard error.
+    """Mean difference to a reference over the units both have, and its standard error.
 
-    The pair is the unit: seeds are averaged first, because runs on one pair share its rows. The
-    standard error is the standard deviation of the differences (n - 1) over sqrt(n); NaN with
-    fewer than two pairs.
+    The unit is mostly the pair: seeds are averaged first, because runs on one pair share its rows.
+    The standard error is the standard deviation of the differences (n - 1) over sqrt(n); NaN with
+    fewer than two units.
 
     Parameters
     ----------
     values, reference : dict
-        Accuracy by pair.
+        Accuracy by unit.
 
     Returns
     -------
@@ -111,8 +111,8 @@ def paired_difference(values, reference):
     >>> d, round(se, 3)
     (0.375, 0.125)
     """
-    common = [pair for pair in values if pair in reference]
-    differences = np.array([values[pair] - reference[pair] for pair in common])
+    common = [unit for unit in values if unit in reference]
+    differences = np.array([values[unit] - reference[unit] for unit in common])
     if len(differences) == 0:
         return math.nan, math.nan
     if len(differences) == 1:
@@ -130,8 +130,8 @@ def summarise(records, reference="logistic", fields=("accuracy", "balanced_accur
         ``set``, ``method``, the ``fields``, ``difference`` of the first field to the reference,
         ``standard_error``, ``seconds``, ``pairs``, ``runs``; in the order of first appearance.
     """
-    means = {field: _pair_means(records, field) for field in (*fields, "seconds")}
-    main = means[fields[0]]
+    by_field = {field: means(records, field) for field in (*fields, "seconds")}
+    main = by_field[fields[0]]
     counts = defaultdict(int)
     for record in records:
         counts[record["set"], record["method"]] += 1
@@ -142,7 +142,7 @@ def summarise(records, reference="logistic", fields=("accuracy", "balanced_accur
             {
                 "set": name,
                 "method": method,
-                **{f: float(np.mean(list(m[name, method].values()))) for f, m in means.items()},
+                **{f: float(np.mean(list(m[name, method].values()))) for f, m in by_field.items()},
                 "difference": difference,
                 "standard_error": error,
                 "pairs": len(pairs),
@@ -156,7 +156,8 @@ def _number(value, form):
     return "-" if math.isnan(value) else format(value, form)
 
 
-def _grid(header, lines):
+def grid(header, lines):
+    """Text of a table: first column to the left, the others to the right."""
     table = [header, *lines]
     widths = [max(len(line[column]) for line in table) for column in range(len(header))]
 
@@ -211,7 +212,7 @@ def format_tables(
             ]
             for row in rows
         ]
-        parts.append(title + "\n" + _grid(header, lines))
+        parts.append(title + "\n" + grid(header, lines))
     shown = [name for name in sets if any((name, method) in cells for method in methods)]
     present = [m for m in methods if any((name, m) in cells for name in shown)]
     for heading, field in figures if present else ():
@@ -223,7 +224,7 @@ def format_tables(
                 mark = "*" * (row is not None and row["pairs"] < n_pairs[name])
                 line.append("-" if row is None else _number(row[field], ".3f") + mark)
             lines.append(line)
-        parts.append(f"{heading} on the target\n" + _grid(["method", *shown], lines))
+        parts.append(f"{heading} on the target\n" + grid(["method", *shown], lines))
     if any(row["pairs"] < n_pairs[row["set"]] for row in cells.values() if row["set"] in n_pairs):
         parts.append("* some pairs are missing: differences are over the pairs that are there.")
     return "\n\n".join(parts)

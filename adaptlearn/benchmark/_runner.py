@@ -4,23 +4,23 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections import namedtuple
 from functools import partial
 
 from joblib import Parallel, delayed
 
-from . import _peers
-from ._results import ResultStore, fingerprint, format_tables
+from . import _peers, _protocol
+from ._results import ResultStore, fingerprint
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Bench = namedtuple("Bench", "sets methods plan work n_pairs available figures reference")
+Bench = namedtuple("Bench", "sets methods plan work tables")
 Bench.__doc__ = """What tells one benchmark from another.
 
 ``sets`` and ``methods`` are all names; ``plan(sets, methods, seeds, quick)`` lists the runs;
-``work(run, data_home)`` does one and returns its record; ``n_pairs(set, quick)`` counts pairs of
-a set; ``available(set, data_home)`` is None or why it cannot be read; ``figures`` are (heading,
-field of a record) pairs of the tables, the first one compared to ``reference``.
+``work(run, data_home)`` does one and returns its record; ``tables(records, sets, methods,
+n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set.
 """
 
 
@@ -82,6 +82,25 @@ def plan(sets, methods, seeds, pairs, version):
     ]
 
 
+def attempt(run, figures):
+    """Record of one run, on one thread: what ``figures()`` returns, by name, and its seconds.
+
+    Where it fails, the record has ``error`` instead: one failing method must not end hours of
+    the others.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    started = time.perf_counter()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = {name: round(float(value), 6) for name, value in figures().items()}
+    except Exception as error:
+        return {**run, "error": f"{type(error).__name__}: {error}"}
+    return {**run, **found, "seconds": round(time.perf_counter() - started, 3)}
+
+
 def _minutes(seconds):
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
@@ -132,9 +151,9 @@ def execute(runs, store, work, *, n_jobs=2, stream=None):
     return failed
 
 
-def _runnable(sets, methods, available):
+def _runnable(sets, methods, data_home):
     """Sets whose files are there, methods that can run, and why the others cannot."""
-    problems = {name: available(name) for name in sets}
+    problems = {name: _protocol.available(name, data_home) for name in sets}
     notes = [f"set {name} is not run: {text}" for name, text in problems.items() if text]
     can_run = list(methods)
     if not _peers.skada_available() and any(name in _peers.NAMES for name in methods):
@@ -153,10 +172,9 @@ def run(args, bench):
         return 2
     # Tables show every result there is, also of a method that cannot run here and now.
     runs = bench.plan(sets, methods, 1 if args.quick else args.seeds, args.quick)
-    available = partial(bench.available, data_home=args.data_home)
     code = 0
     if not args.tables:
-        sets_here, methods_here, notes = _runnable(sets, methods, available)
+        sets_here, methods_here, notes = _runnable(sets, methods, args.data_home)
         for note in notes:
             print(note, file=sys.stderr)
         todo = [run for run in runs if run["set"] in sets_here and run["method"] in methods_here]
@@ -170,7 +188,8 @@ def run(args, bench):
         except KeyboardInterrupt:
             print("interrupted: the same command goes on from here.", file=sys.stderr)
             code = 130
-    n_pairs = {name: bench.n_pairs(name, args.quick) for name in sets}
+    pairs = {(run["set"], run["pair"]) for run in runs}
+    n_pairs = {name: sum(set_ == name for set_, _ in pairs) for name in sets}
     records = store.select(runs)
-    print(format_tables(records, sets, methods, n_pairs, bench.reference, bench.figures))
+    print(bench.tables(records, sets, methods, n_pairs))
     return code

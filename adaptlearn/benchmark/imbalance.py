@@ -9,17 +9,14 @@ Every loss, every sampler and some of both are run inside the default estimator,
 imbalanced-learn on the source alone. Target labels are read for the score and nowhere else.
 """
 
-import time
-import warnings
-from functools import lru_cache, partial
+from functools import partial
 
 import numpy as np
-from sklearn.metrics import accuracy_score, recall_score
-from sklearn.preprocessing import StandardScaler
 
-from .. import datasets
 from . import _protocol, _runner
-from ._methods import Method, fit_logistic
+from ._draws import balanced, long_tail
+from ._methods import Method, classifier, fit_logistic, ours
+from ._results import format_tables
 
 RESULTS = "adaptlearn-imbalance.jsonl"
 RATIOS = (10, 50, 100)
@@ -67,21 +64,11 @@ OURS = {
 # --- methods --------------------------------------------------------------------------------
 
 
-def _ours(parameters):
-    def predict(task, seed):
-        from .. import DomainAdaptationClassifier
-
-        model = DomainAdaptationClassifier(**parameters, random_state=seed)
-        model.fit(task.X_source, task.y_source, X_target=task.X_target)
-        return model.predict(task.X_target)
-
+def _ours_config(parameters):
     def config():
-        from .. import DomainAdaptationClassifier
+        return {name: repr(value) for name, value in classifier(parameters).get_params().items()}
 
-        model = DomainAdaptationClassifier(**parameters)
-        return {name: repr(value) for name, value in model.get_params().items()}
-
-    return predict, config
+    return config
 
 
 def _smote_logistic(task, seed):
@@ -110,7 +97,7 @@ METHODS = {
         Method("logistic", _logistic, lambda: "logistic", False),
         Method("smote_logistic", _smote_logistic, lambda: "smote", False),
         Method("balanced_forest", _balanced_forest, lambda: "forest", False),
-        *(Method(name, *_ours(parameters), False) for name, parameters in OURS.items()),
+        *(Method(name, ours(p), _ours_config(p), False) for name, p in OURS.items()),
     )
 }
 
@@ -118,59 +105,13 @@ METHODS = {
 # --- rows -----------------------------------------------------------------------------------
 
 
-def long_tail(y, ratio, rng):
-    """Row numbers whose class counts fall geometrically by `ratio` in all.
-
-    Parameters
-    ----------
-    y : ndarray of shape (n_rows,)
-    ratio : float
-        Rows of the most frequent class over those of the rarest, > 1.
-    rng : numpy.random.Generator
-        Draws the order of the classes and their rows.
-    """
-    classes, available = np.unique(y, return_counts=True)
-    share = ratio ** (-rng.permutation(len(classes)) / (len(classes) - 1))
-    counts = np.minimum(available, np.maximum(2, np.floor(share * (available / share).min())))
-    return _take(y, classes, counts.astype(int), rng)
-
-
-def balanced(y, rng):
-    """Row numbers with equally many rows of every class."""
-    classes, available = np.unique(y, return_counts=True)
-    return _take(y, classes, np.full(len(classes), available.min()), rng)
-
-
-def _take(y, classes, counts, rng):
-    order = rng.permutation(len(y))
-    rows = [order[y[order] == c][:n] for c, n in zip(classes, counts, strict=True)]
-    return np.sort(np.concatenate(rows))
-
-
-@lru_cache(maxsize=4)
-def _pair(name, pair, data_home):
-    if name != "wine":
-        return _protocol.make_task(name, pair, data_home)
-    data = datasets.load_wine_quality(data_home=data_home)
-    y = np.clip(data.y, 4, 7) - 4  # grades up to 4, 5, 6, from 7: the others are too rare
-    source, target = (data.domain == data.domains.index(side) for side in pair.split("->"))
-    scaler = StandardScaler().fit(data.X[source])
-    X_source, X_target = (scaler.transform(data.X[s]).astype(np.float32) for s in (source, target))
-    return _protocol.Task(name, pair, X_source, y[source], X_target, y[target], (0.1, 1.0))
-
-
 def make_task(set_, pair, seed, data_home=None):
     """Long-tailed source and balanced target of one pair; `set_` is "name/ratio"."""
     name, ratio = set_.split("/")
-    task = _pair(name, pair, None if data_home is None else str(data_home))
+    task = _protocol.make_task(name, pair, data_home)
     rng = np.random.default_rng([seed, int(ratio)])
     source, target = long_tail(task.y_source, float(ratio), rng), balanced(task.y_target, rng)
-    return task._replace(
-        X_source=task.X_source[source],
-        y_source=task.y_source[source],
-        X_target=task.X_target[target],
-        y_target=task.y_target[target],
-    )
+    return _protocol.with_rows(task, source, target)
 
 
 # --- runs -----------------------------------------------------------------------------------
@@ -190,36 +131,13 @@ def _pairs(set_, quick):
 
 
 def work(run, data_home=None):
-    """Do one run on one thread and return its record, with ``error`` where it failed."""
-    import torch
-
-    torch.set_num_threads(1)
+    """Do one run and return its record, with ``error`` where it failed."""
     task = make_task(run["set"], run["pair"], run["seed"], data_home)
-    started = time.perf_counter()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            predicted = METHODS[run["method"]].predict(task, run["seed"])
-    except Exception as error:  # one failing method must not end hours of the others
-        return {**run, "error": f"{type(error).__name__}: {error}"}
-    labels = np.unique(task.y_target)
-    recall = recall_score(task.y_target, predicted, labels=labels, average=None, zero_division=0)
-    return {
-        **run,
-        "accuracy": round(float(accuracy_score(task.y_target, predicted)), 6),
-        "balanced_accuracy": round(float(recall.mean()), 6),
-        "worst_class_recall": round(float(recall.min()), 6),
-        "seconds": round(time.perf_counter() - started, 3),
-    }
 
+    def figures():
+        return _protocol.scores(task.y_target, METHODS[run["method"]].predict(task, run["seed"]))
 
-def _available(set_, data_home=None):
-    name = set_.split("/")[0]
-    try:
-        _pair(name, PAIRS[name][0], None if data_home is None else str(data_home))
-    except (FileNotFoundError, ValueError) as error:
-        return str(error)
-    return None
+    return _runner.attempt(run, figures)
 
 
 def add_arguments(parser):
@@ -229,9 +147,5 @@ def add_arguments(parser):
 
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
-
-    def n_pairs(set_, quick):
-        return len(_pairs(set_, quick))
-
-    bench = _runner.Bench(SETS, METHODS, plan, work, n_pairs, _available, FIGURES, "logistic")
-    return _runner.run(args, bench)
+    tables = partial(format_tables, figures=FIGURES)
+    return _runner.run(args, _runner.Bench(SETS, METHODS, plan, work, tables))
