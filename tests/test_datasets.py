@@ -227,6 +227,17 @@ def test_moons_move_as_stated():
         datasets.make_domain_shift(shift="turn")
 
 
+def test_scanned_digits_take_proportions():
+    weights = [0, 1, 2, 1, 1, 1, 1, 1, 1, 1]
+    X, _, _, y_target = datasets.load_scanned_digits(target_weights=weights)
+    counts = np.bincount(y_target, minlength=10)
+    assert counts[0] == 0 and counts[2] in (2 * counts[1], 2 * counts[1] + 1) and counts[1] > 30
+    assert np.array_equal(X, datasets.load_scanned_digits()[0])  # the source stays
+    for wrong in ([1] * 9, [0] * 10, [-1] + [1] * 9, [np.nan] * 10):
+        with pytest.raises(ValueError, match=r"target_weights=.*10 numbers"):
+            datasets.load_scanned_digits(target_weights=wrong)
+
+
 def test_spam_texts_by_hand():
     texts, y, messages, y_target = datasets.make_spam_texts(2000, 3000, random_state=3)
     assert (len(texts), len(messages)) == (2000, 3000)
