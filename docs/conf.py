@@ -1,6 +1,8 @@
 """Sphinx configuration: ``sphinx-build -W --keep-going docs docs/_build/html``."""
 
 import os
+import runpy
+from pathlib import Path
 
 # The gallery draws pictures while the pages are built; no screen is needed.
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -58,3 +60,14 @@ html_theme_options = {
 }
 # These pages have no pages below them to list on the left.
 html_sidebars = {page: [] for page in ("index", "getting_started", "data", "choosing", "own_loss")}
+
+
+# --- figures --------------------------------------------------------------------------------
+def setup(app):
+    """Draw the figures of the guide before the pages are read."""
+
+    def draw(app):
+        script = Path(app.confdir, "_figures", "what_to_switch_on.py")
+        runpy.run_path(str(script))["draw"](script.with_suffix(".svg"))
+
+    app.connect("builder-inited", draw)

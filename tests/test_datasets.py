@@ -225,3 +225,42 @@ def test_moons_move_as_stated():
     )
     with pytest.raises(ValueError, match="shift='turn'"):
         datasets.make_domain_shift(shift="turn")
+
+
+def test_scanned_digits_take_proportions():
+    weights = [0, 1, 2, 1, 1, 1, 1, 1, 1, 1]
+    X, _, _, y_target = datasets.load_scanned_digits(target_weights=weights)
+    counts = np.bincount(y_target, minlength=10)
+    assert counts[0] == 0 and counts[2] in (2 * counts[1], 2 * counts[1] + 1) and counts[1] > 30
+    assert np.array_equal(X, datasets.load_scanned_digits()[0])  # the source stays
+    for wrong in ([1] * 9, [0] * 10, [-1] + [1] * 9, [np.nan] * 10):
+        with pytest.raises(ValueError, match=r"target_weights=.*10 numbers"):
+            datasets.load_scanned_digits(target_weights=wrong)
+
+
+def test_spam_texts_by_hand():
+    texts, y, messages, y_target = datasets.make_spam_texts(2000, 3000, random_state=3)
+    assert (len(texts), len(messages)) == (2000, 3000)
+    assert y.tolist().count(1) == 1000 and y_target.tolist().count(1) == 390  # half, and 13 %
+    assert min(len(t.split()) for t in [*texts, *messages]) >= 3
+    again = datasets.make_spam_texts(2000, 3000, random_state=3)
+    assert np.array_equal(texts, again[0]) and np.array_equal(messages, again[2])
+
+    def share(word, rows):
+        return np.mean([word in text.split() for text in rows])
+
+    # Words of one channel, of one class in both channels, and of one class in one channel.
+    assert share("video", texts) > 0.2 and share("video", messages) == 0
+    assert share("free", texts[y == 1]) > 0.05 < share("free", messages[y_target == 1])
+    assert share("free", texts[y == 0]) == share("free", messages[y_target == 0]) == 0
+    assert share("claim", messages[y_target == 1]) > 0.1
+    assert share("claim", messages[y_target == 0]) == share("claim", texts) == 0
+
+
+def test_spam_texts_take_any_share():
+    _, y, _, y_target = datasets.make_spam_texts(10, 7, source_spam=0, target_spam=1)
+    assert y.sum() == 0 and y_target.all()
+    with pytest.raises(ValueError, match=r"target_spam=1\.5 is not a share"):
+        datasets.make_spam_texts(target_spam=1.5)
+    with pytest.raises(ValueError, match="n_source=0"):
+        datasets.make_spam_texts(0)

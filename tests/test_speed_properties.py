@@ -1,5 +1,6 @@
 """What the speed and memory of a fit rest on, checked without a clock."""
 
+import json
 import sys
 
 import numpy as np
@@ -10,7 +11,7 @@ from skorch.callbacks import Callback
 from adaptlearn import DomainAdaptationClassifier
 from adaptlearn.benchmark import main
 from adaptlearn.deep._batches import BatchIterator, TrainingSet
-from adaptlearn.imbalance.sampling import InstanceSampler
+from adaptlearn.imbalance.sampling import ClassSampler, InstanceSampler
 
 MIB = 2**20
 
@@ -193,7 +194,66 @@ def test_mmd_memory_does_not_grow_with_features_times_pairs(name):
     assert 3 < peak(512, 16) / peak(256, 16) < 5
 
 
+def test_samplers_that_are_compared_do_the_same():
+    from adaptlearn.benchmark import _speed_samplers as samplers
+
+    codes = samplers.long_tail(20_000)
+    assert torch.bincount(codes).max() > 50 * torch.bincount(codes).min()
+    generator = torch.Generator().manual_seed(0)
+    drawn = {
+        "ours": ClassSampler(codes).draw(20_000, generator).tolist(),
+        "weighted": list(samplers.weighted(codes)),
+        "by row": list(samplers.ByRow(codes.numpy())),
+    }
+    for rows in drawn.values():
+        assert len(rows) == 20_000 and all(isinstance(row, int) for row in rows)
+        counts = torch.bincount(codes[rows])
+        # Binomial: a standard deviation is 42; adaptlearn's are exact up to a few rows.
+        assert len(counts) == 10 and (counts - 2000).abs().max() < 5 * 42
+    assert (torch.bincount(codes[drawn["ours"]]) - 2000).abs().max() < 10
+
+
+@pytest.mark.parametrize("n_rows", [10_000, 1_000_000])
+def test_sampler_memory_is_a_few_numbers_a_row(n_rows):
+    from adaptlearn.benchmark._speed_samplers import sampler_cost
+
+    # Order, places, classes, fractions and the drawn rows, 8 bytes each, and one temporary.
+    assert sampler_cost(n_rows, repetitions=0)["bytes"] < 49 * n_rows
+
+
+def test_sampler_costs_are_of_those_that_run(monkeypatch):
+    from adaptlearn.benchmark import _speed_samplers as samplers
+
+    monkeypatch.setattr(samplers, "MOST_BY_ROW", 99)
+    few, many = (samplers.sampler_cost(n, repetitions=1) for n in (99, 100))
+    assert {"ours", "weighted", "by_row"} <= few.keys()
+    assert "by_row" not in many and len(many["weighted"]) == 2
+
+
+def test_smote_is_compared_on_as_many_rows_of_each_class():
+    from adaptlearn.benchmark import _speed_samplers as samplers
+
+    record = samplers.smote_cost(1010, 3, n_epochs=2)  # 1000 and 10 rows
+    assert record["resampled_rows"] == 2000
+    assert record["extra_bytes"] == 990 * 3 * 4
+    assert ("mixed_epoch" in record) == samplers.can_mix()
+
+
 def test_command_is_known(capsys):
     with pytest.raises(SystemExit) as end:
         main(["speed", "--help"])
-    assert end.value.code == 0 and "--memmap" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert end.value.code == 0 and "--memmap" in out and "--samplers" in out
+
+
+def test_samplers_alone(monkeypatch, capsys, tmp_path):
+    from adaptlearn.benchmark import _speed_samplers as samplers
+
+    monkeypatch.setattr(samplers, "SIZES", (1000, 2000))
+    monkeypatch.setattr(samplers, "GOAL_ROWS", 2000)
+    monkeypatch.setattr(samplers, "SMOTE_SIZES", ((1010, 3),))
+    assert main(["speed", "--samplers", "--json", str(tmp_path / "out.json")]) == 0
+    out = capsys.readouterr().out
+    assert "Goal, 2,000 rows set up in under 0.2 s: " in out and "1010 x 3" in out
+    assert json.loads((tmp_path / "out.json").read_text()).keys() == {
+        "threads", "samplers", "smote"}  # fmt: skip

@@ -275,6 +275,18 @@ def fit_skada(task, n_epochs):
     return net, np.diff(dict(net.callbacks_)["EpochEnds"].ends_)
 
 
+def alternate(calls, repetitions):
+    """Seconds of each call, shape (repetitions, n_calls), in turns; the first round warms up."""
+    seconds = np.empty((repetitions + 1, len(calls)))
+    for k in range(repetitions + 1):
+        order = range(len(calls)) if k % 2 else reversed(range(len(calls)))
+        for j in order:
+            started = time.perf_counter()
+            calls[j]()
+            seconds[k, j] = time.perf_counter() - started
+    return seconds[1:]
+
+
 @contextlib.contextmanager
 def torch_threads(n_threads):
     """Use `n_threads` inside the block."""

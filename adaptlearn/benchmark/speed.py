@@ -6,6 +6,7 @@ fit; "fit" is the whole call, with checks, input statistics and conversion on bo
 "mcc" and "coral" compare: labelled source and unlabelled target rows in one forward pass, inputs
 (and batch norm, where the network has it) with the statistics of each side. Predicting compares
 ``predict`` with a loop that standardises, passes forward and takes the largest score of slices.
+Samplers and SMOTE are in seconds as well: see `_speed_samplers`.
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ from functools import partial
 import numpy as np
 import torch
 
-from . import _peers, _speed_memory
+from . import _peers, _speed_memory, _speed_samplers
 from ._runner import positive
 from ._speed_loops import (
     NETS,
+    alternate,
     fit_hand,
     fit_ours,
     fit_skada,
@@ -43,6 +45,8 @@ def add_arguments(parser):
     parser.add_argument("--json", metavar="FILE", help="also write all figures to this file")
     parser.add_argument("--threads", type=positive, default=1, help="torch threads (default: 1)")
     parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
+    parser.add_argument("--samplers", action="store_true",
+                        help="only class-balanced index plans and SMOTE")  # fmt: skip
     parser.add_argument("--memmap", action="store_true",
                         help="only the memory of a fit on a memory map of 1M x 256")  # fmt: skip
 
@@ -149,7 +153,7 @@ def predict_table(quick, batch_size, say):
             ]
             if alignment == "none":
                 calls.append(partial(fit_skorch(task, 2)[0].predict, X))
-            seconds = _alternate(calls, 10 if quick else 25)
+            seconds = alternate(calls, 10 if quick else 25)
             low, middle, high = np.quantile(seconds[:, 0] / seconds[:, 1], [0.25, 0.5, 0.75])
             per_row = 1e6 * np.median(seconds, axis=0) / PREDICT_ROWS
             record = {"network": str(net), "task": alignment, "rows": PREDICT_ROWS}
@@ -164,18 +168,6 @@ def predict_table(quick, batch_size, say):
                 f"({low:.2f} {high:.2f})", _ratio(record, "skorch"),
             ))  # fmt: skip
     return records
-
-
-def _alternate(calls, repetitions):
-    """Seconds of each call, shape (repetitions, n_calls), in turns; the first round warms up."""
-    seconds = np.empty((repetitions + 1, len(calls)))
-    for k in range(repetitions + 1):
-        order = range(len(calls)) if k % 2 else reversed(range(len(calls)))
-        for j in order:
-            started = time.perf_counter()
-            calls[j]()
-            seconds[k, j] = time.perf_counter() - started
-    return seconds[1:]
 
 
 # --- alignments -----------------------------------------------------------------------------
@@ -267,35 +259,57 @@ class _Say:
         print("  ".join(cells).rstrip(), flush=True)
 
 
+def _networks(args, say, out):
+    print(f"torch {torch.__version__}, {args.threads} thread(s), batch {args.batch_size}")
+    if not _peers.skada_available():
+        print("skada's column is empty: pip install 'adaptlearn[peers]' adds it.")
+    say.title("Epochs: ratios are to the loop written by hand, of one epoch and whole fit")
+    out["epochs"] = epoch_table(args.quick, args.batch_size, say)
+    say.title("Growth: exponent of an epoch's time in the rows (1 is linear)")
+    exponents = growth(out["epochs"])
+    say.row(("network", "task", "adaptlearn", "by hand"), head=True)
+    for key, values in exponents.items():
+        say.row((*key, *(f"{value:.2f}" for value in values)))
+    out["growth"] = [[*key, *values] for key, values in exponents.items()]
+    say.title("Predicting")
+    out["predict"] = predict_table(args.quick, args.batch_size, say)
+    say.title("Alignments: forward and backward in ms, peak of tensors in MB (rows of a side)")
+    out["alignments"] = alignment_table(args.quick, say)
+
+
+def _samplers(args, say, out):
+    goal = f"{_speed_samplers.GOAL_ROWS:,} rows set up in under {_speed_samplers.GOAL_SECONDS} s"
+    say.title("Samplers: set-up and one epoch of draws, balanced classes; ratios of their sums")
+    out["samplers"] = _speed_samplers.sampler_table(args.quick, say)
+    for record in out["samplers"]:
+        if "goal_met" in record:
+            print(f"\nGoal, {goal}: {'met' if record['goal_met'] else 'NOT met'}.")
+    print("weighted: torch's WeightedRandomSampler, which fails above 2**24 rows. by row: the")
+    print("ImbalancedDatasetSampler pattern; above 1M rows its tensor objects take gigabytes.")
+    say.title("SMOTE, 100 to 1: seconds of an epoch, in the batch and over materialised rows")
+    out["smote"] = _speed_samplers.smote_table(args.quick, say)
+
+
+def _memmap(args, say, out):
+    say.title("Memory map: peak of RssAnon above the import, MB, and seconds")
+    out["memmap"] = record = memmap_record(1_000_000)
+    say.row(("rows", "columns", "fit MB", "predict MB", "fit s", "predict s"), head=True)
+    megabytes = [f"{record[key] / MIB:.0f}" for key in ("fit", "predict")]
+    seconds = [f"{record[key]:.0f}" for key in ("fit_seconds", "predict_seconds")]
+    say.row((record["rows"], record["columns"], *megabytes, *seconds))
+
+
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
     say, out, started = _Say(), {"threads": args.threads}, time.perf_counter()
+    everything = not (args.samplers or args.memmap)
     with torch_threads(args.threads):
-        if not args.memmap:
-            print(f"torch {torch.__version__}, {args.threads} thread(s), batch {args.batch_size}")
-            if not _peers.skada_available():
-                print("skada's column is empty: pip install 'adaptlearn[peers]' adds it.")
-            say.title("Epochs: ratios are to the loop written by hand, of one epoch and whole fit")
-            out["epochs"] = epoch_table(args.quick, args.batch_size, say)
-            say.title("Growth: exponent of an epoch's time in the rows (1 is linear)")
-            exponents = growth(out["epochs"])
-            say.row(("network", "task", "adaptlearn", "by hand"), head=True)
-            for key, values in exponents.items():
-                say.row((*key, *(f"{value:.2f}" for value in values)))
-            out["growth"] = [[*key, *values] for key, values in exponents.items()]
-            say.title("Predicting")
-            out["predict"] = predict_table(args.quick, args.batch_size, say)
-            say.title(
-                "Alignments: forward and backward in ms, peak of tensors in MB (rows of a side)"
-            )
-            out["alignments"] = alignment_table(args.quick, say)
-        if args.memmap or not args.quick:
-            say.title("Memory map: peak of RssAnon above the import, MB, and seconds")
-            out["memmap"] = record = memmap_record(1_000_000)
-            say.row(("rows", "columns", "fit MB", "predict MB", "fit s", "predict s"), head=True)
-            megabytes = [f"{record[key] / MIB:.0f}" for key in ("fit", "predict")]
-            seconds = [f"{record[key]:.0f}" for key in ("fit_seconds", "predict_seconds")]
-            say.row((record["rows"], record["columns"], *megabytes, *seconds))
+        if everything:
+            _networks(args, say, out)
+        if everything or args.samplers:
+            _samplers(args, say, out)
+        if args.memmap or (everything and not args.quick):
+            _memmap(args, say, out)
     print(f"\n{time.perf_counter() - started:.0f} s", file=sys.stderr)
     if args.json:
         with open(args.json, "w", encoding="utf-8") as file:

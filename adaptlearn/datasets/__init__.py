@@ -21,6 +21,7 @@ from ._loaders import (
 )
 from ._scanned import SCANNER, TARGET_WEIGHTS, load_scanned_digits, scan
 from ._synthetic import make_domain_shift, make_shifted_blobs
+from ._texts import make_spam_texts
 
 __all__ = [
     "SCANNER",
@@ -41,5 +42,6 @@ __all__ = [
     "make_domain_shift",
     "make_label_shift",
     "make_shifted_blobs",
+    "make_spam_texts",
     "scan",
 ]

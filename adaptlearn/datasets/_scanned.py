@@ -67,19 +67,22 @@ def scan(images, random_state=None):
     return 16 * np.clip(SCANNER["contrast"] * ink + noise - SCANNER["white_level"], 0, 1)
 
 
-def load_scanned_digits(random_state=0):
+def load_scanned_digits(random_state=0, *, target_weights=TARGET_WEIGHTS):
     """Load handwritten digits with a clean source and a target from another scanner.
 
     scikit-learn's 1797 bundled digits are split into two halves of different rows. The source is
-    one half as it is, with about equal classes. The target is drawn from the other half with the
-    class proportions ``TARGET_WEIGHTS`` (most frequent to rarest about 3.3 to 1) and passed through
-    :func:`scan`. Both shifts come at once, as in practice: the inputs and the class proportions
-    move.
+    one half as it is, with about equal classes. The target is drawn from the other half with class
+    proportions of its own, by default ``TARGET_WEIGHTS`` (most frequent to rarest about 3.3 to 1),
+    and passed through :func:`scan`. Both shifts come at once, as in practice: the inputs and the
+    class proportions move.
 
     Parameters
     ----------
     random_state : int, RandomState or None, default=0
         Which rows go where, and the scanner's noise.
+    target_weights : array-like of shape (10,), default=TARGET_WEIGHTS
+        How frequent each digit is among the target rows, >= 0. There are as many rows as the
+        scarcest digit, relative to its weight, allows.
 
     Returns
     -------
@@ -88,7 +91,7 @@ def load_scanned_digits(random_state=0):
     y_source : array of shape (898,), int
         0 to 9.
     X_target : array of shape (n_target, 64), float64
-        About 530 rows (600 at most).
+        About 530 rows by default; at most 899.
     y_target : array of shape (n_target,), int
         For evaluation only.
 
@@ -99,14 +102,18 @@ def load_scanned_digits(random_state=0):
     >>> X_source.shape, X_target.shape[1]
     ((898, 64), 64)
     """
+    weights = np.asarray(target_weights, dtype=float)
+    if weights.shape != (10,) or not (weights >= 0).all() or not 0 < weights.sum() < np.inf:
+        raise ValueError(
+            f"target_weights={target_weights!r} must be 10 numbers >= 0, one for each digit, not "
+            "all of them 0."
+        )
     rng = check_random_state(random_state)
     digits = load_digits()
     order = rng.permutation(len(digits.target))
     source, pool = order[: len(order) // 2], order[len(order) // 2 :]
-    weights = np.array(TARGET_WEIGHTS)
     members = [pool[digits.target[pool] == digit] for digit in range(10)]
-    # As many rows as the scarcest digit, relative to its weight, allows.
-    unit = min(len(rows) / weight for rows, weight in zip(members, weights, strict=True))
+    unit = min(len(rows) / weight for rows, weight in zip(members, weights, strict=True) if weight)
     counts = np.floor(unit * weights + 1e-9).astype(int)
     target = rng.permutation(
         np.concatenate([rows[:count] for rows, count in zip(members, counts, strict=True)])
