@@ -179,7 +179,7 @@ def refuse_unknown_target(prior):
     """Raise where ``prior="target"`` has nothing to go by."""
     if prior is None:
         raise ValueError(
-            "prior='target' needs the target's class proportions, which this fit did not estimate: "
-            "that takes label_shift='auto' (columns of numbers, at least 20 rows a side) or 'mlls', "
-            "and target rows. Or give the proportions that you know as an array."
+            "prior='target' needs the target's class proportions; this fit estimated none. That "
+            "takes target rows, and label_shift='auto' (columns of numbers, at least 20 rows on "
+            "each side) or 'mlls'. Or give the proportions that you know as an array."
         )

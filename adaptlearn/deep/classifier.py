@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import unique_labels
 from sklearn.utils.validation import check_is_fitted
 
 from ..imbalance._label_shift_result import read_prior
-from ._label_shift import corrected, refuse_unknown_target
+from ._label_shift import corrected
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
