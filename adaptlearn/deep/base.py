@@ -16,6 +16,7 @@ from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._inference import InferenceMixin
+from ._mixing import make_mixing
 from ._network import build_network
 from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
@@ -171,6 +172,12 @@ class DeepEstimator(
             seed = seed if state is None else state["seed"]
         if fresh:
             self._fit_scaler(parts, slots, fit_rows, codes, seed)
+        domain = fit_rows.domain
+        if getattr(self, "resampler", None) is not None:
+            from ._resampling import resample_rows  # imports imbalanced-learn
+
+            parts, fit_rows, slots = resample_rows(self, parts, fit_rows, slots, fresh, seed)
+            codes, task_weight, labels = self._encode(fit_rows, False)
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
@@ -179,7 +186,7 @@ class DeepEstimator(
         iterator = BatchIterator(data, self.batch_size)
         if epochs == "auto":
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *_AUTO_EPOCHS))
-        return fit_rows.domain, iterator, stopping, epochs, checkpoint, state, seed
+        return domain, iterator, stopping, epochs, checkpoint, state, seed
 
     def _known_classes(self, fresh):
         """Classes settled before this call, None when it settles them."""
@@ -254,7 +261,8 @@ class DeepEstimator(
         }
         if not index.targets:
             alignments = []
-        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels)
+        mixing = make_mixing(getattr(self, "mixing", None))
+        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):

@@ -67,6 +67,18 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     target_sampling : {"uniform", "pseudo_balanced"}, default="uniform"
         Target batches: every row equally often, or every class of the network's own labels, made
         anew each epoch (after the first tenth of the training).
+    mixing : None, "mixup", "remix", "smote" or Mixing, default=None
+        Labelled rows that the task loss is taken on, made anew in each batch among the features:
+        pairs of a row and one of any class ("mixup", `Mixup`), the same with labels that lean to
+        the rarer class ("remix", `Remix`), or more rows of rare classes ("smote", `FeatureSMOTE`).
+        Alignments see the rows as they are. These counter imbalance, so they go neither with a
+        criterion that does nor with `class_weight`; ``Mixup(balanced=False)`` does not.
+    resampler : imbalanced-learn sampler, DomainResampler or None, default=None
+        Resamples the labelled rows of each domain before training, ``SMOTE()`` for example;
+        unlabelled rows stay as they are. For numeric input of two dimensions; neighbours are found
+        among the columns as given, so put a scaler before where their units differ. A made-up row
+        has the mean weight of its class in its domain. The statistics of `normalize` are those of
+        the rows as given. A sampler without a ``random_state`` follows that of the estimator.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -149,6 +161,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     __metadata_request__predict_proba = {"sample_domain": True}
     __metadata_request__decision_function = {"sample_domain": True}
 
+    _slots = ("alignment", "criterion", "mixing")
     _auto_alignment = ("spl", "entropy", "mmd")
 
     def __init__(
@@ -163,6 +176,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         criterion="cross_entropy",
         sampling="instance",
         target_sampling="uniform",
+        mixing=None,
+        resampler=None,
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -194,6 +209,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         self.criterion = criterion
         self.sampling = sampling
         self.target_sampling = target_sampling
+        self.mixing = mixing
+        self.resampler = resampler
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule

@@ -19,11 +19,12 @@ from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
+from ..imbalance.mixing import Mixing
 from ._scaling import DomainScaler
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
-_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion}
+_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion, "mixing": Mixing}
 _FITTED = ("n_features_in_", "_y_mean", "_y_scale")
 
 
@@ -248,6 +249,9 @@ def _encode(value, place):
                 if type(value) is cls:
                     return {"component": [slot, name], "params": params}
             return {"external": type(value).__name__, "params": params}
+    if place == "resampler=":
+        params = {k: _encode(v, k + "=") for k, v in value.get_params(deep=False).items()}
+        return {"imblearn": type(value).__name__, "params": params}
     if inspect.isclass(value) and value is getattr(torch.optim, value.__name__, None):
         return {"torch.optim": value.__name__}
     named = type(value) if isinstance(value, torch.nn.Module) else value
