@@ -1,7 +1,8 @@
 """Components: names, objects and nested parameters in one slot.
 
-A slot (``alignment=``, ``criterion=``, ``mixing=``) takes ``None``, a registered name, an object, or
-a list of these. This module turns them into fresh objects and makes ``slot__parameter`` work for all forms.
+A slot (``alignment=``, ``criterion=``, ``mixing=``) takes ``None``, a registered name, an object,
+or a list of these. This module turns them into fresh objects and makes ``slot__parameter`` work for
+all forms.
 """
 
 from __future__ import annotations

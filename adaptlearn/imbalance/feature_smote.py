@@ -64,7 +64,7 @@ class FeatureSMOTE(Mixing):
         """The rows as they are, then the new ones."""
         usable = torch.ones_like(y, dtype=torch.bool) if weight is None else weight > 0
         i, j = self._parents(features.detach(), y, usable)
-        u = torch.rand(len(i), device=y.device, dtype=features.dtype)
+        u = torch.rand(len(i), device=y.device).to(features.dtype)
         made = torch.lerp(take(features, i), take(features, j), u[:, None])
         if weight is not None:
             weight = torch.cat([weight, torch.lerp(weight[i], weight[j], u.to(weight.dtype))])

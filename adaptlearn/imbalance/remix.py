@@ -5,7 +5,6 @@ from __future__ import annotations
 from numbers import Real
 
 import numpy as np
-import torch
 from scipy.special import betainc
 
 from .._compat import Interval
