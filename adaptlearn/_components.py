@@ -51,7 +51,9 @@ def register(slot, name):
         )
 
     def decorate(cls):
-        known = registered(slot).get(name)
+        # Ours register while their package is being imported, which a look-up would import again.
+        ours = cls.__module__.startswith("adaptlearn.")
+        known = (_REGISTRY.get(slot, {}) if ours else registered(slot)).get(name)
         if known is not None and _origin(known) != _origin(cls):  # a notebook cell may run twice
             raise ValueError(f"{slot} name {name!r} is taken by {known.__name__}; choose another.")
         _REGISTRY.setdefault(slot, {})[name] = cls

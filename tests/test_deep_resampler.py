@@ -76,9 +76,16 @@ def training_rows(clf, *args, **kwargs):
 # --- what is trained on -----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampler", [SMOTE2, OVER, UNDER, TomekLinks()], ids=repr)
 @pytest.mark.parametrize(
-    "container", [np.asarray, sp.csr_matrix, np.float32], ids=lambda c: c.__name__
+    ("sampler", "container"),
+    [
+        (SMOTE2, np.asarray),
+        (SMOTE2, sp.csr_matrix),
+        (SMOTE2, np.float32),
+        (OVER, np.asarray),
+        (UNDER, np.asarray),
+        (TomekLinks(), np.asarray),
+    ],
 )
 def test_it_is_the_fit_on_resampled_rows(sampler, container):
     X, y, Xt, _ = problem()
@@ -182,8 +189,6 @@ def test_refits_are_bit_equal_and_the_sampler_is_left_alone():
     assert equal(one, two)
     assert (repr(sampler.get_params()), set(vars(sampler))) == before
     assert one.resampler is sampler
-    other = small(resampler=sampler, random_state=1, alignment=None)
-    assert not equal(one, other.fit(X, y, X_target=Xt))
     fixed = [training_rows(small(resampler=s, random_state=r), X, y, X_target=Xt)[0].rows.tensor
              for s in (sampler, SMOTE2) for r in (0, 1)]  # fmt: skip
     assert not torch.equal(fixed[0], fixed[1]) and torch.equal(fixed[2], fixed[3])
@@ -255,7 +260,7 @@ def test_rare_classes_gain():
         plain, resampled = (
             worst_class_recall(
                 yt,
-                small(resampler=r, max_epochs=20, alignment=None, random_state=seed)
+                small(resampler=r, max_epochs=12, alignment=None, random_state=seed)
                 .fit(X, y, X_target=Xt).predict(Xt),
             )
             for r in (None, SMOTE())

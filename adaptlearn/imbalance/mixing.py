@@ -127,6 +127,12 @@ def mix_pairs(features, partner, share):
     return torch.lerp(take(features, partner), features, share.to(features.dtype)[:, None])
 
 
+def symmetric_beta(alpha, like):
+    r"""Draws of :math:`\mathrm{Beta}(\alpha, \alpha)`, as many as `like` has rows."""
+    alpha = torch.full((len(like),), float(alpha), device=like.device)
+    return torch.distributions.Beta(alpha, alpha, validate_args=False).sample()
+
+
 def even_in_batches(sampled, batch_size):
     r"""Expected class proportions when the classes that occur in a batch count equally.
 

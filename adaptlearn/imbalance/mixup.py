@@ -6,7 +6,7 @@ import torch
 
 from .._components import register
 from .criterion import POSITIVE
-from .mixing import Mixed, Mixing, draw_partners, even_in_batches, mix_pairs
+from .mixing import Mixed, Mixing, draw_partners, even_in_batches, mix_pairs, symmetric_beta
 
 
 @register("mixing", "mixup")
@@ -81,9 +81,3 @@ class Mixup(Mixing):
             return sampled
         part = self.alpha / (1 + self.alpha)
         return (1 - part) * sampled + part * even_in_batches(sampled, batch_size)
-
-
-def symmetric_beta(alpha, like):
-    r"""Draws of :math:`\mathrm{Beta}(\alpha, \alpha)`, as many as `like` has rows."""
-    alpha = torch.full((len(like),), float(alpha), device=like.device)
-    return torch.distributions.Beta(alpha, alpha, validate_args=False).sample()

@@ -10,8 +10,7 @@ from scipy.special import betainc
 from .._compat import Interval
 from .._components import register
 from .criterion import POSITIVE, Buffers
-from .mixing import Mixed, Mixing, draw_partners, mix_pairs
-from .mixup import symmetric_beta
+from .mixing import Mixed, Mixing, draw_partners, mix_pairs, symmetric_beta
 
 
 @register("mixing", "remix")
