@@ -260,7 +260,7 @@ def test_rare_classes_gain():
         plain, resampled = (
             worst_class_recall(
                 yt,
-                small(resampler=r, max_epochs=12, alignment=None, random_state=seed)
+                small(resampler=r, max_epochs=20, alignment=None, random_state=seed)
                 .fit(X, y, X_target=Xt).predict(Xt),
             )
             for r in (None, SMOTE())

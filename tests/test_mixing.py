@@ -30,7 +30,7 @@ from adaptlearn._components import registered, resolve
 from adaptlearn.deep._batches import Batch
 from adaptlearn.deep._network import CosineHead
 from adaptlearn.deep._objective import Objective
-from adaptlearn.imbalance import LDAM, CrossEntropy, LogitAdjusted
+from adaptlearn.imbalance import LDAM, CrossEntropy, LogitAdjusted, Mixed
 from adaptlearn.imbalance.mixing import draw_partners, even_in_batches
 from adaptlearn.metrics import worst_class_recall
 
@@ -328,7 +328,7 @@ def test_even_in_batches_by_hand():
 def test_prior_is_the_share_of_labels(mixing, batch_size):
     sampled = np.array([0.75, 0.2, 0.04, 0.0, 0.01])
     counts = torch.from_numpy(sampled * 1000).long()
-    net, mass, n = mixing.build(counts), torch.zeros(5), 1500
+    net, mass, n = mixing.build(counts), torch.zeros(5), 24_000 // batch_size
     torch.manual_seed(0)
     rows = torch.multinomial(torch.from_numpy(sampled), n * batch_size, replacement=True)
     for y in rows.split(batch_size):
@@ -399,7 +399,7 @@ def weights(clf):
 
 
 @pytest.mark.parametrize("mixing", NAMES)
-@pytest.mark.parametrize("alignment", [None, "auto", ["cdan", "mcc"]], ids=str)
+@pytest.mark.parametrize("alignment", [None, "auto"], ids=str)
 def test_refits_are_bit_equal_and_change_something(mixing, alignment):
     X, y, Xt, _ = problem()
     weight = np.random.default_rng(0).uniform(0, 2, len(y))
@@ -444,8 +444,6 @@ def test_a_mixing_of_the_user(monkeypatch):
     @register("mixing", "none_at_all")
     class NoneAtAll(Mixing):
         def mix(self, features, y, weight, net):
-            from adaptlearn.imbalance.mixing import Mixed
-
             return Mixed(features, y, weight=weight)
 
     X, y, Xt, _ = problem()

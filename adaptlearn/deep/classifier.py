@@ -57,7 +57,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
         classes, "class_balanced", "ldam" and "logit_adjusted", or an object from
         `adaptlearn.imbalance` such as ``LogitAdjusted(tau=0.5)``. The three that rebalance
-        go only with ``sampling="instance"`` and without `class_weight`.
+        go only with ``sampling="instance"`` and without `class_weight`, `resampler` or a `mixing`
+        that rebalances.
     sampling : str, default="instance"
         Labelled batches: "instance", every row equally often; "balanced", every class equally
         often; "sqrt", by the square root of its rows; "progressive", from instance to balanced

@@ -20,6 +20,7 @@ _MODULES = {
     "LabelShiftClassifier": "label_shift_classifier",
     "LogitAdjusted": "logit_adjusted",
     "MeanSquaredError": "regression",
+    "Mixed": "mixing",
     "Mixing": "mixing",
     "Mixup": "mixup",
     "Remix": "remix",

@@ -34,6 +34,17 @@ class Mixing(BaseEstimator):
     rebalances : bool
         Whether rare classes count more in the mixed rows. A loss that rebalances and class weights
         are then refused, which would counter imbalance twice.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from adaptlearn import Mixing, register
+    >>> from adaptlearn.imbalance import Mixed
+    >>> @register("mixing", "noise")
+    ... class Noise(Mixing):
+    ...     def mix(self, features, y, weight, net):
+    ...         noisy = features + 0.1 * torch.randn_like(features)
+    ...         return Mixed(noisy, y, weight=weight)
     """
 
     rebalances = False
