@@ -46,7 +46,7 @@ def files(folder):
 
 VARIANTS = {
     "sgd": {"optimizer": "sgd", "alignment": "dann", "dropout": 0.2, "sampling": "balanced"},
-    "mixed": {"mixing": "smote", "resampler": RandomOverSampler(), "class_weight": None},
+    "mixed": {"mixing": "smote", "resampler": RandomOverSampler()},
     "adamw": {
         "optimizer": "adamw", "learning_rate": 1e-3, "alignment": ["cdan", "mcc"],
         "early_stopping": True, "n_iter_no_change": 1000,

@@ -26,12 +26,13 @@ def check_mixing(spec, criterion, class_weight):
     if mixing is None or not mixing.rebalances:
         return
     if criterion.rebalances:
-        given = f"criterion={criterion!r} counters it as well. Set mixing=None,"
-        rest = "or a criterion that does not: 'cross_entropy', 'focal' or 'asymmetric'."
+        again = f"criterion={criterion!r}"
+        way_out = "a criterion that does not: 'cross_entropy', 'focal' or 'asymmetric'"
     elif class_weight is not None:
-        given, rest = f"class_weight={class_weight!r} would do so again. Set", "class_weight=None."
+        again, way_out = f"class_weight={class_weight!r}", "class_weight=None"
     else:
         return
     raise ValueError(
-        f"mixing={spec!r} counters imbalance, and {given} mixing=Mixup(balanced=False), {rest}"
+        f"mixing={spec!r} counters imbalance, and {again} would do so a second time. Set "
+        f"mixing=None, mixing=Mixup(balanced=False), or {way_out}."
     )

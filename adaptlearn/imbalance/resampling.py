@@ -324,14 +324,16 @@ def _origin(sampler, n_before, n_after):
 
 def _as_table(X, name):
     """Rows in a container that imbalanced-learn takes."""
-    if hasattr(X, "iloc") or sp.issparse(X):
+    if hasattr(X, "iloc"):
         return X
-    table = np.asarray(X)
+    table = X if sp.issparse(X) else np.asarray(X)
     if table.ndim != 2:
         raise ValueError(
             f"{name} needs a table of shape (n_rows, n_features), X has shape {table.shape}. "
             "RandomOverSampler() and RandomUnderSampler() take rows of any kind."
         )
+    if table.dtype.kind in "ui":  # differences of small integers wrap around
+        table = table.astype(np.int64, copy=False)
     return table
 
 
