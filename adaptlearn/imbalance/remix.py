@@ -45,6 +45,9 @@ class Remix(Mixing):
     -----
     A row counts by its own weight, and partners are drawn in proportion to theirs.
 
+    It leans to rare classes much less than `FeatureSMOTE` or balanced batches: two rows of frequent
+    classes, most pairs, are mixed as ever. In short trainings it may do no better than none.
+
     References
     ----------
     Chou et al., "Remix: rebalanced mixup", 2020, eq. 5-7. Differs from the paper: features are
