@@ -1,7 +1,8 @@
 """Components: names, objects and nested parameters in one slot.
 
-A slot (``alignment=``, ``criterion=``) takes ``None``, a registered name, an object, or a list of
-these. This module turns them into fresh objects and makes ``slot__parameter`` work for all forms.
+A slot (``alignment=``, ``criterion=``, ``mixing=``) takes ``None``, a registered name, an object,
+or a list of these. This module turns them into fresh objects and makes ``slot__parameter`` work for
+all forms.
 """
 
 from __future__ import annotations
@@ -14,7 +15,11 @@ from sklearn.base import clone
 from ._compat import validate_parameter_constraints
 
 _REGISTRY = {}  # slot -> {name: class}
-_SLOT_PACKAGES = {"alignment": "adaptlearn.alignment", "criterion": "adaptlearn.imbalance._losses"}
+_SLOT_PACKAGES = {
+    "alignment": "adaptlearn.alignment",
+    "criterion": "adaptlearn.imbalance._losses",
+    "mixing": "adaptlearn.imbalance._mixings",
+}
 
 
 def register(slot, name):
@@ -22,7 +27,7 @@ def register(slot, name):
 
     Parameters
     ----------
-    slot : {"alignment", "criterion"}
+    slot : {"alignment", "criterion", "mixing"}
     name : str
         The name users write, an identifier without a double underscore. A second class under the
         same name raises.
@@ -46,7 +51,9 @@ def register(slot, name):
         )
 
     def decorate(cls):
-        known = registered(slot).get(name)
+        # Ours register while their package is being imported, which a look-up would import again.
+        ours = cls.__module__.startswith("adaptlearn.")
+        known = (_REGISTRY.get(slot, {}) if ours else registered(slot)).get(name)
         if known is not None and _origin(known) != _origin(cls):  # a notebook cell may run twice
             raise ValueError(f"{slot} name {name!r} is taken by {known.__name__}; choose another.")
         _REGISTRY.setdefault(slot, {})[name] = cls

@@ -243,6 +243,8 @@ BAD_PARAMETERS = {
     "normalize": ["domains", True],
     "sampling": ["balance", None],
     "target_sampling": ["balanced", None],
+    "mixing": ["mix-up", 3, CORAL(), CrossEntropy(), ["mixup"], True],
+    "resampler": ["smote", 3, CORAL(), True],
     "optimizer": ["sdg", None],
     "schedule": ["cos", 3],
     "learning_rate": [0, -1.0, "fast"],

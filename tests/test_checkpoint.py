@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from imblearn.over_sampling import RandomOverSampler
 from skorch.callbacks import Callback
 from torch import nn
 
-from adaptlearn import CORAL, DomainAdaptationClassifier, DomainAdaptationRegressor
+from adaptlearn import CORAL, DomainAdaptationClassifier, DomainAdaptationRegressor, Mixup
 from adaptlearn.deep import _checkpoint
 
 SMALL = {"max_epochs": 4, "hidden_layer_sizes": (8,), "bottleneck": 4, "random_state": 0}
@@ -45,6 +46,7 @@ def files(folder):
 
 VARIANTS = {
     "sgd": {"optimizer": "sgd", "alignment": "dann", "dropout": 0.2, "sampling": "balanced"},
+    "mixed": {"mixing": "smote", "resampler": RandomOverSampler()},
     "adamw": {
         "optimizer": "adamw", "learning_rate": 1e-3, "alignment": ["cdan", "mcc"],
         "early_stopping": True, "n_iter_no_change": 1000,
@@ -177,6 +179,9 @@ def test_without_random_state_a_fit_resumes_its_own_draws(random_state, tmp_path
         {"schedule": "cosine"},
         {"class_weight": {0: 1, 1: 3}},
         {"early_stopping": True},
+        {"mixing": "smote"},
+        {"mixing": Mixup(alpha=0.5)},
+        {"resampler": RandomOverSampler(random_state=0)},
     ],
     ids=str,
 )

@@ -19,7 +19,7 @@ from adaptlearn._components import (
     resolve,
 )
 
-SLOTS = ("alignment", "criterion")
+SLOTS = ("alignment", "criterion", "mixing")
 ALL = [(slot, name) for slot in SLOTS for name in sorted(registered(slot))]
 
 
@@ -144,7 +144,9 @@ def test_register_refuses(registry):
     with pytest.raises(ValueError, match="is taken by CORAL"):
         register("alignment", "coral")(impostor)
     assert component_class("alignment", "coral") is CORAL
-    with pytest.raises(ValueError, match=r"slot='loss' is not known; .*'alignment', 'criterion'"):
+    with pytest.raises(
+        ValueError, match=r"slot='loss' is not known; .*'alignment', 'criterion', 'mixing'"
+    ):
         register("loss", "x")
     for name in ("a__b", "two words", ""):
         with pytest.raises(ValueError, match="cannot be used in nested parameters"):

@@ -75,3 +75,16 @@ def test_what_needs_no_network_needs_no_torch():
         "print(json.dumps([m in sys.modules for m in ('torch', 'skorch')]))"
     )
     assert probe(code) == [False, False]
+
+
+def test_any_name_may_be_the_first_to_be_imported():
+    code = """
+import importlib, json, sys, adaptlearn.imbalance, adaptlearn.alignment
+names = [(m.__name__, n) for m in (adaptlearn.imbalance, adaptlearn.alignment) for n in m.__all__]
+for module, name in names:
+    for known in [m for m in sys.modules if m.startswith("adaptlearn")]:
+        del sys.modules[known]
+    getattr(importlib.import_module(module), name)
+print(json.dumps(len(names)))
+"""
+    assert probe(code) > 20

@@ -7,6 +7,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from imblearn.combine import SMOTEENN
+from imblearn.over_sampling import SMOTE
 from safetensors import safe_open
 from safetensors.torch import save_file
 from skorch.callbacks import Callback
@@ -21,6 +23,8 @@ from adaptlearn import (
     DANNClassifier,
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
+    DomainResampler,
+    Remix,
     load,
 )
 from adaptlearn.deep import persistence
@@ -114,6 +118,10 @@ def test_every_class_comes_back_equal(name, data, tmp_path):
         {"early_stopping": True, "max_epochs": np.int64(3), "dropout": np.float32(0.5)},
         {"net_params": {"optimizer__eps": 1e-6}, "verbose": 0, "random_state": None},
         {"hidden_layer_sizes": [8, 8], "class_weight": "balanced", "compile": False},
+        {"mixing": "mixup"},
+        {"mixing": Remix(kappa=2.0)},
+        {"resampler": SMOTE(k_neighbors=2)},
+        {"resampler": DomainResampler(SMOTEENN(smote=SMOTE(k_neighbors=1)), target_labels="use")},
     ],
     ids=str,
 )

@@ -136,6 +136,21 @@ def test_sample_indices(sampler, traced):
         assert [row.tobytes() not in rows for row in X_new] == made_up.tolist()
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.int8, np.int16, np.float16])
+@pytest.mark.parametrize("container", [np.asarray, sp.csr_matrix], ids=["array", "csr"])
+def test_small_numbers_do_not_wrap_around(container, dtype):
+    if container is sp.csr_matrix and dtype is np.float16:
+        return  # scipy has no such matrices
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1], [50, 10])
+    X = rng.integers(1, 127, size=(60, 3)).astype(dtype)
+    X_new, y_new = DomainResampler(SMOTE3).fit_resample(container(X), y)
+    X_new = X_new.toarray() if sp.issparse(X_new) else X_new
+    made = X_new[60:].astype(float)
+    assert len(made) == 40 and (y_new[60:] == 1).all()
+    assert (made >= X[50:].min(0)).all() and (made <= X[50:].max(0)).all()
+
+
 def test_one_domain_is_what_the_sampler_does():
     X, y, _ = two_domains()
     X, y = X[y != -1], y[y != -1]

@@ -137,8 +137,8 @@ class Priors(NamedTuple):
     smoothed: bool = True  # whether the task loss, with its smoothing, trained the head
 
     @classmethod
-    def of(cls, shift, fit_rows, codes, data, criterion, class_counts):
-        """Priors of a fit on the `TrainingSet` `data`."""
+    def of(cls, shift, fit_rows, codes, data, objective, class_counts, batch_size):
+        """Priors of a fit to `fit_rows` that trains on the `TrainingSet` `data`."""
         n_classes = len(class_counts)
         source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
         y = data.y[data.labelled].cpu()
@@ -149,10 +149,12 @@ class Priors(NamedTuple):
         if data.task_weight is not None:
             drawn = drawn * data.task_weight[data.labelled].double().cpu().numpy()
         sampled = np.bincount(y.numpy(), weights=drawn, minlength=n_classes)
-        sampled = sampled / sampled.sum()
+        sampled, class_counts = sampled / sampled.sum(), class_counts.numpy()
+        if objective.mixing is not None:
+            sampled = objective.mixing.sampled_prior(sampled, class_counts, batch_size)
         return cls(
             class_share(fit_rows, codes, n_classes, source),
-            criterion.trained_prior(sampled, class_counts.numpy()),
+            objective.criterion.trained_prior(sampled, class_counts),
             None if shift is None else shift.prior,
         )
 

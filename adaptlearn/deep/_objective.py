@@ -24,14 +24,17 @@ class Objective(nn.Module):
     sizes : dict
         Arguments of ``Alignment.build``.
     labels : Tensor
-        Argument of ``Criterion.build``.
+        Argument of ``Criterion.build`` and ``Mixing.build``.
+    mixing : Mixing, optional
     """
 
-    def __init__(self, criterion, alignments, alignment_weight, sizes, labels):
+    def __init__(self, criterion, alignments, alignment_weight, sizes, labels, mixing=None):
         super().__init__()
         self.criterion, self.alignments = criterion, alignments
         self.alignment_weight = alignment_weight
         self.criterion_net = criterion.build(labels)
+        self.mixing = mixing
+        self.mixing_net = None if mixing is None else mixing.build(labels)
         self.nets = nn.ModuleList(_module_or_empty(a.build(**sizes)) for a in alignments)
         self.names = [member_name("alignment", a) for a in alignments]
         self.updating = [_overrides(a, "update") for a in alignments]
@@ -39,16 +42,15 @@ class Objective(nn.Module):
 
     def forward(self, output, batch, head, progress):
         """Total loss and its parts, a dict of detached tensors."""
-        logits, n = output[1], batch.n_labelled
+        (features, logits), n = output, batch.n_labelled
         both = len(logits) > n
         aligned = both and len(self.alignments) > 0
         if aligned:
             source, target = split_sides(output, batch)
-            logits = source.logits
+            features, logits = source.features, source.logits
         elif both:
-            logits = logits[:n]
-        values = self.criterion.loss(logits, batch.y, progress, self.criterion_net)
-        total = values.mean() if batch.task_weight is None else (values * batch.task_weight).mean()
+            features, logits = features[:n], logits[:n]
+        total = self._task_loss(features, logits, batch, head, progress)
         parts = {"task": total.detach()}
         if aligned:
             for alignment, net, name in zip(self.alignments, self.nets, self.names, strict=True):
@@ -58,6 +60,22 @@ class Objective(nn.Module):
                 parts[name] = value.detach()
                 total = total + (value if alignment.adversarial else weight * value)
         return total, parts
+
+    def _task_loss(self, features, logits, batch, head, progress):
+        """Weighted mean of the criterion over the labelled rows, or what they are mixed to."""
+
+        def losses(logits, y):
+            return self.criterion.loss(logits, y, progress, self.criterion_net)
+
+        if self.mixing is None:
+            values, weight = losses(logits, batch.y), batch.task_weight
+        else:
+            mixed = self.mixing.mix(features, batch.y, batch.task_weight, self.mixing_net)
+            logits, weight = head(mixed.features), mixed.weight
+            values = losses(logits, mixed.y)
+            if mixed.other_y is not None:
+                values = torch.lerp(losses(logits, mixed.other_y), values, mixed.share.to(values))
+        return values.mean() if weight is None else (values * weight).mean()
 
     @torch.no_grad()
     def update(self, output, batch):

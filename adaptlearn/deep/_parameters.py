@@ -13,6 +13,7 @@ from .._components import registered, resolve
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
 from ..imbalance.sampling import SAMPLING
+from ._mixing import check_mixing
 from ._trainer import SCHEDULES
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
@@ -88,6 +89,11 @@ def check_parameters(estimator, alignment, *, regression):
     criterion = _criterion(estimator.criterion, regression)
     _check_rebalancing(criterion, params)
     _check_prior(params)
+    check_mixing(params.get("mixing"), criterion, params.get("class_weight"))
+    if params.get("resampler") is not None:
+        from ._resampling import check_resampler  # imports imbalanced-learn
+
+        check_resampler(params["resampler"], criterion)
     return _alignments(alignment, regression), criterion
 
 

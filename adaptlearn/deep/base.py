@@ -17,6 +17,7 @@ from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._inference import InferenceMixin
 from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
+from ._mixing import make_mixing
 from ._network import build_network
 from ._objective import Objective
 from ._parameters import OPTIMIZERS, check_parameters
@@ -172,17 +173,27 @@ class DeepEstimator(
             seed = seed if state is None else state["seed"]
         if fresh:
             shift = self._fit_scaler(parts, slots, fit_rows, codes, seed)
+        given = fit_rows, codes
+        if getattr(self, "resampler", None) is not None:
+            from ._resampling import resample_rows  # imports imbalanced-learn
+
+            parts, fit_rows, slots = resample_rows(self, parts, fit_rows, slots, seed)
+            codes, task_weight, labels = self._encode(fit_rows, False)
+        if fresh:
+            known = shift is not None
+            self._class_ratio = class_ratio(shift.prior, fit_rows, slots, codes) if known else None
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
                 self._build(parts[0].shape[1:], alignments, criterion, labels, seed, device)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
         if fresh and not self._regression:
-            self._priors = Priors.of(shift, fit_rows, codes, data, criterion, self._class_counts)
+            objective = self.net_.criterion_
+            self._priors = Priors.of(shift, *given, data, objective, labels, self.batch_size)
         iterator = BatchIterator(data, self.batch_size)
         if epochs == "auto":
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *_AUTO_EPOCHS))
-        return fit_rows.domain, iterator, stopping, epochs, checkpoint, state, seed
+        return given[0].domain, iterator, stopping, epochs, checkpoint, state, seed
 
     def _known_classes(self, fresh):
         """Classes settled before this call, None when it settles them."""
@@ -223,15 +234,14 @@ class DeepEstimator(
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
-        """Class ratios and input statistics, None where there are none; returns the `Shift`."""
-        self._scaler = self._class_ratio = shift = None
+        """Input statistics, None where inputs are left as they are; returns the `Shift`."""
+        self._scaler = shift = None
         if not self._regression:
             shift = estimate_shift(self, parts, fit_rows, slots, codes, seed)
-        if shift is not None:
-            self._class_ratio = class_ratio(shift.prior, fit_rows, slots, codes)
         if self.normalize is not None and len(parts[0].shape) == 2:
-            by_domain = self.normalize == "domain"
-            ratio = self._class_ratio if by_domain else None
+            ratio, by_domain = None, self.normalize == "domain"
+            if by_domain and shift is not None:
+                ratio = class_ratio(shift.prior, fit_rows, slots, codes)
             self._scaler = DomainScaler.fit(
                 parts, slots, self._domain_index,
                 by_domain=by_domain,
@@ -260,7 +270,8 @@ class DeepEstimator(
         }
         if not index.targets:
             alignments = []
-        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels)
+        mixing = make_mixing(getattr(self, "mixing", None))
+        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.special import softmax
-from sklearn.base import ClassifierMixin
-from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from sklearn.utils.multiclass import unique_labels
-from sklearn.utils.validation import check_is_fitted
 
 from ..imbalance._label_shift_result import read_prior
-from ._label_shift import corrected
+from ._class_prediction import PredictionMixin
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
-_LOWEST = -1e3  # logarithm of a probability of 0
 
-
-class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
+class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
     """Neural network that classifies rows of an unlabelled target domain.
 
     It trains on labelled source rows and unlabelled target rows together: a task loss on the
@@ -63,7 +57,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
         classes, "class_balanced", "ldam" and "logit_adjusted", or an object from
         `adaptlearn.imbalance` such as ``LogitAdjusted(tau=0.5)``. The three that rebalance
-        go only with ``sampling="instance"`` and without `class_weight`.
+        go only with ``sampling="instance"`` and without `class_weight`, `resampler` or a `mixing`
+        that rebalances.
     sampling : str, default="instance"
         Labelled batches: "instance", every row equally often; "balanced", every class equally
         often; "sqrt", by the square root of its rows; "progressive", from instance to balanced
@@ -89,6 +84,18 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         balanced accuracy. "source": those of the labelled source rows. An array: proportions that
         you know, in the order of `classes_`. What `sampling`, `criterion` and weights did to the
         trained proportions is divided out, so that nothing is corrected twice.
+    mixing : None, "mixup", "remix", "smote" or Mixing, default=None
+        Labelled rows that the task loss is taken on, made anew in each batch among the features:
+        pairs of a row and one of any class ("mixup", `Mixup`), the same with labels that lean to
+        the rarer class ("remix", `Remix`), or more rows of rare classes ("smote", `FeatureSMOTE`).
+        Alignments see the rows as they are. These counter imbalance, so they go neither with a
+        criterion that does nor with `class_weight`; ``Mixup(balanced=False)`` does not.
+    resampler : imbalanced-learn sampler, DomainResampler or None, default=None
+        Resamples the labelled rows of each domain before training, ``SMOTE()`` for example;
+        unlabelled rows stay as they are. For numeric input of two dimensions; neighbours are found
+        among the columns as given, so put a scaler before where their units differ. A made-up row
+        has the mean weight of its class in its domain. The statistics of `normalize` are those of
+        the rows as given. A sampler without a ``random_state`` follows that of the estimator.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -168,9 +175,7 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
     True
     """
 
-    __metadata_request__predict_proba = {"sample_domain": True}
-    __metadata_request__decision_function = {"sample_domain": True}
-
+    _slots = ("alignment", "criterion", "mixing")
     _auto_alignment = ("spl", "entropy", "mmd")
 
     def __init__(
@@ -187,6 +192,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         target_sampling="uniform",
         label_shift="auto",
         prior=None,
+        mixing=None,
+        resampler=None,
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -220,6 +227,8 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
         self.target_sampling = target_sampling
         self.label_shift = label_shift
         self.prior = prior
+        self.mixing = mixing
+        self.resampler = resampler
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -263,96 +272,6 @@ class DomainAdaptationClassifier(SaveMixin, ClassifierMixin, DeepEstimator):
             return self
         finally:
             del self._given_classes
-
-    def predict(self, X, *, sample_domain=None):
-        """Most probable class of each row.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_rows, ...)
-        sample_domain : int, array-like, "source" or "target", optional
-            Whose statistics normalise each row; default the target's.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,)
-        """
-        return self.classes_[self._scores(X, sample_domain).argmax(axis=1)]
-
-    def predict_proba(self, X, *, sample_domain=None):
-        """Probability of each class.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_rows, ...)
-        sample_domain : int, array-like, "source" or "target", optional
-            Whose statistics normalise each row; default the target's.
-
-        Returns
-        -------
-        ndarray of shape (n_rows, n_classes)
-        """
-        return softmax(self._scores(X, sample_domain), axis=1)
-
-    def decision_function(self, X, *, sample_domain=None):
-        """Logits of each class; with two classes the difference of the second and the first.
-
-        With ``prior=``, logarithms of the corrected probabilities in place of logits.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_rows, ...)
-        sample_domain : int, array-like, "source" or "target", optional
-            Whose statistics normalise each row; default the target's.
-
-        Returns
-        -------
-        ndarray of shape (n_rows,) or (n_rows, n_classes)
-        """
-        scores = self._scores(X, sample_domain)
-        return scores[:, 1] - scores[:, 0] if scores.shape[1] == 2 else scores
-
-    def score(self, X, y, sample_weight=None, *, sample_domain=None):
-        """Accuracy on the labelled rows.
-
-        When `y` holds masks, its labelled rows are source rows and are predicted as such; when it
-        holds none, all rows are target rows. A label unseen in ``fit`` counts as wrong.
-
-        Parameters
-        ----------
-        X : {array-like, sparse matrix} of shape (n_rows, ...)
-        y : array-like of shape (n_rows,)
-        sample_weight : array-like of shape (n_rows,), optional
-        sample_domain : int or array-like of shape (n_rows,), optional
-
-        Returns
-        -------
-        float
-        """
-        y, predicted, weight = self._predict_labelled(X, y, sample_weight, sample_domain)
-        return accuracy_score(y, predicted, sample_weight=weight)
-
-    @property
-    def source_prior_(self):
-        """Class proportions of the labelled source rows."""
-        check_is_fitted(self)
-        return self._priors.source
-
-    @property
-    def target_prior_(self):
-        """Estimated class proportions of the target rows; None where there is no estimate."""
-        check_is_fitted(self)
-        return self._priors.target
-
-    def _scores(self, X, sample_domain):
-        """Logits, or logarithms of probabilities that were corrected for `prior`."""
-        logits = self._forward(X, sample_domain)[1]
-        if self.prior is None:
-            return logits
-        slots = self._domain_index.read(sample_domain, len(logits))
-        with np.errstate(divide="ignore"):
-            scores = np.log(corrected(self, softmax(logits, axis=1), slots))
-        return np.maximum(scores, _LOWEST)  # differences stay finite
 
     def _unaligned(self, seed):
         """Unfitted classifier like this one, of the source alone: nothing corrected or aligned."""

@@ -19,12 +19,13 @@ from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
+from ..imbalance.mixing import Mixing
 from ._label_shift import Priors
 from ._scaling import DomainScaler
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
-_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion}
+_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion, "mixing": Mixing}
 _FITTED = ("n_features_in_", "_y_mean", "_y_scale")
 
 
@@ -261,6 +262,11 @@ def _encode(value, place):
                 if type(value) is cls:
                     return {"component": [slot, name], "params": params}
             return {"external": type(value).__name__, "params": params}
+    if hasattr(value, "fit_resample") and not inspect.isclass(value):
+        name = type(value).__name__
+        form = "sampler" if _samplers().get(name) is type(value) else "external"
+        params = {k: _encode(v, place) for k, v in value.get_params(deep=False).items()}
+        return {form: name, "params": params}
     if inspect.isclass(value) and value is getattr(torch.optim, value.__name__, None):
         return {"torch.optim": value.__name__}
     named = type(value) if isinstance(value, torch.nn.Module) else value
@@ -270,6 +276,17 @@ def _encode(value, place):
         f"{place}{value!r} cannot be saved: a {type(value).__name__} has no representation without "
         "pickle. Use a name, a number, or a registered component."
     )
+
+
+def _samplers():
+    """Samplers that a file may name, imbalanced-learn's and our own."""
+    from imblearn import combine, over_sampling, under_sampling  # only who resamples needs it
+
+    from ..imbalance.resampling import DomainResampler
+
+    packages = over_sampling, under_sampling, combine
+    known = {name: getattr(package, name) for package in packages for name in package.__all__}
+    return known | {"DomainResampler": DomainResampler}
 
 
 def _decode(value, components):
@@ -291,6 +308,10 @@ def _decode(value, components):
             raise ValueError(f"{value['torch.optim']!r} is not an optimiser of torch")
         return cls
     params = {k: _decode(v, components) for k, v in value.get("params", {}).items()}
+    if "sampler" in value:
+        known = _samplers()
+        made = known.get(value["sampler"]) or _component(value["sampler"], components, known)
+        return made(**params)
     if "component" in value:
         slot, name = value["component"]
         known = registered(slot) if slot in _SLOT_BASES else {}

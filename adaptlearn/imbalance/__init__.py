@@ -1,4 +1,4 @@
-"""The classes moved: task losses, sampling, resampling, label shift, thresholds."""
+"""The classes moved: task losses, sampling, mixing, resampling, label shift, thresholds."""
 
 from importlib import import_module
 
@@ -12,6 +12,7 @@ _MODULES = {
     "CrossEntropy": "criterion",
     "DensityWeighted": "regression",
     "DomainResampler": "resampling",
+    "FeatureSMOTE": "feature_smote",
     "Focal": "focal",
     "Huber": "regression",
     "InstanceSampler": "sampling",
@@ -19,6 +20,10 @@ _MODULES = {
     "LabelShiftClassifier": "label_shift_classifier",
     "LogitAdjusted": "logit_adjusted",
     "MeanSquaredError": "regression",
+    "Mixed": "mixing",
+    "Mixing": "mixing",
+    "Mixup": "mixup",
+    "Remix": "remix",
     "ResampledClassifier": "resampled",
     "ResampledRegressor": "resampled",
     "TunedThresholdsClassifier": "thresholds",

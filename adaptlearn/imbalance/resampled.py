@@ -13,14 +13,19 @@ from ._wrapper import (
     ClassifierWrapper,
     EstimatorWrapper,
     InnerFit,
-    group_means,
     inner_has,
     is_per_row,
     is_weight,
     read_rows,
     rows_to_learn,
 )
-from .resampling import DomainResampler, check_sampler, check_two_classes, resample
+from .resampling import (
+    DomainResampler,
+    check_sampler,
+    check_two_classes,
+    resample,
+    resampled_weight,
+)
 
 __all__ = ["ResampledClassifier", "ResampledRegressor"]
 
@@ -107,9 +112,7 @@ def _follow(name, value, new, domain, strata, eligible):
             f"RandomUnderSampler), or leave {name} out."
         )
     weight = np.asarray(value, dtype=np.float64)
-    codes = np.unique(strata, return_inverse=True)[1]
-    mean = group_means(weight, np.column_stack([domain, codes, eligible]))
-    return np.where(made_up, mean[new.label_row], weight[new.origin])
+    return resampled_weight(weight, new, domain, strata, eligible)
 
 
 class ResampledClassifier(_Resampled, ClassifierWrapper):

@@ -18,7 +18,7 @@ from sklearn.utils.validation import validate_data
 
 from .._containers import as_container, n_rows, stack_rows, take_rows
 from .._domains import DomainIndex
-from ._wrapper import read_rows, rows_to_learn
+from ._wrapper import group_means, read_rows, rows_to_learn
 
 __all__ = ["DomainResampler"]
 
@@ -169,11 +169,11 @@ def _is_wide(y):
     return np.ndim(y) == 2 and np.shape(y)[1] > 1
 
 
-def check_sampler(sampler):
-    """Raise unless the parameter is what it should be."""
+def check_sampler(sampler, name="sampler"):
+    """Raise unless the parameter `name` is what it should be."""
     if sampler is not None and (isinstance(sampler, type) or not hasattr(sampler, "fit_resample")):
         raise TypeError(
-            f"sampler={sampler!r} must be an imbalanced-learn sampler object, which has "
+            f"{name}={sampler!r} must be an imbalanced-learn sampler object, which has "
             "fit_resample, such as SMOTE() or RandomUnderSampler(); or None."
         )
 
@@ -225,6 +225,13 @@ def resample(sampler, X, labels, domain, eligible):
         np.concatenate([kept, *label_rows]),
         strategy,
     )
+
+
+def resampled_weight(weight, new, domain, labels, eligible):
+    """Weights of the rows after resampling; a made-up row has its class's mean in its domain."""
+    codes = np.unique(labels, return_inverse=True)[1]
+    mean = group_means(weight, np.column_stack([domain, codes, eligible]))
+    return np.where(new.origin < 0, mean[new.label_row], weight[new.origin])
 
 
 def _first_places(origin, n_before):
@@ -317,14 +324,16 @@ def _origin(sampler, n_before, n_after):
 
 def _as_table(X, name):
     """Rows in a container that imbalanced-learn takes."""
-    if hasattr(X, "iloc") or sp.issparse(X):
+    if hasattr(X, "iloc"):
         return X
-    table = np.asarray(X)
+    table = X if sp.issparse(X) else np.asarray(X)
     if table.ndim != 2:
         raise ValueError(
             f"{name} needs a table of shape (n_rows, n_features), X has shape {table.shape}. "
             "RandomOverSampler() and RandomUnderSampler() take rows of any kind."
         )
+    if table.dtype.kind in "ui":  # differences of small integers wrap around
+        table = table.astype(np.int64, copy=False)
     return table
 
 
