@@ -76,10 +76,10 @@ def ours_config(parameters):
         values = {name: repr(value) for name, value in model.get_params().items()}
         recipe = model.alignment
         if isinstance(recipe, str) and recipe == "auto":
-            recipe = getattr(type(model), "_auto_alignment", recipe)
+            recipe = model._auto_alignment + model._auto_under_label_shift
         # A component's own defaults decide the result as much as the estimator's.
         known = registered("alignment")
-        parts = recipe if isinstance(recipe, list) else [recipe]
+        parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]
         values["components"] = [
             repr(known[part]().get_params()) if part in known else repr(part)
             for part in parts

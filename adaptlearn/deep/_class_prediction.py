@@ -99,6 +99,12 @@ class PredictionMixin(ClassifierMixin):
         check_is_fitted(self)
         return self._priors.target
 
+    @property
+    def alignment_(self):
+        """The alignments that were trained; tells what ``alignment="auto"`` came to."""
+        check_is_fitted(self)
+        return list(self.net_.criterion_.alignments)
+
     def _scores(self, X, sample_domain):
         """Logits, or logarithms of probabilities that were corrected for `prior`."""
         logits = self._forward(X, sample_domain)[1]

@@ -25,6 +25,14 @@ class InferenceMixin:
     def _dtype(self):
         return torch.float64 if self.precision == "float64" else torch.float32
 
+    def _pick_device(self):
+        if self.device != "auto":
+            try:
+                return torch.device(self.device)
+            except RuntimeError as error:
+                raise ValueError(f"device={self.device!r} is not known: {error}") from error
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
     def _check_X(self, X, reset, name="X"):
         _refuse_raw(X, name)
         X = validate_data(

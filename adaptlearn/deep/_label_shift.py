@@ -23,7 +23,8 @@ _FOLDS = 3
 class Shift(NamedTuple):
     """What was found out about the target before training."""
 
-    prior: np.ndarray  # (n_classes,) class proportions
+    source_prior: np.ndarray  # (n_classes,) class proportions of the labelled source rows
+    target_prior: np.ndarray  # (n_classes,) estimated
     moved: np.ndarray | None  # (n_columns,) see `moved_share`; None where rows are no vectors
 
 
@@ -57,7 +58,8 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
         prior = match_target(sample, fixed=fixed, column_weight=column_weight)
     if prior is None:
         return None
-    return Shift(prior, None if sample is None else moved_share(sample, prior, fixed))
+    moved = None if sample is None else moved_share(sample, prior, fixed)
+    return Shift(class_share(fit_rows, codes, len(prior), source), prior, moved)
 
 
 def _from_predictions(estimator, parts, fit_rows, codes, source, target, rng):
@@ -119,6 +121,11 @@ def class_share(fit_rows, codes, n_classes, members):
     return counts / counts.sum()
 
 
+def halved_share(source_prior, target_prior):
+    """Share of the source in classes whose share on the target is less than half of it."""
+    return source_prior[2 * target_prior < source_prior].sum()
+
+
 def matched_weight(class_ratio, fit_rows, slots, codes):
     """Row weights times the class ratio of labelled rows; None when all are one."""
     if class_ratio is None:
@@ -155,7 +162,7 @@ class Priors(NamedTuple):
         return cls(
             class_share(fit_rows, codes, n_classes, source),
             objective.criterion.trained_prior(sampled, class_counts),
-            None if shift is None else shift.prior,
+            None if shift is None else shift.target_prior,
         )
 
 

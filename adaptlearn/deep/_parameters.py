@@ -23,7 +23,7 @@ _CONSTRAINTS = {
     "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
     "alignment_weight": [Interval(Real, 0, None, closed="left")],
     "normalize": [None, StrOptions({"domain", "source", "batch"})],
-    "sampling": [StrOptions(set(SAMPLING))],
+    "sampling": [StrOptions({"auto", *SAMPLING})],
     "target_sampling": [StrOptions({"uniform", "pseudo_balanced"})],
     "label_shift": [None, StrOptions({"auto", "bbse", "rlls", "mlls"})],
     "prior": [None, StrOptions({"source", "uniform", "target"}), "array-like"],
@@ -143,7 +143,7 @@ def _check_rebalancing(criterion, params):
     """Imbalance is countered once: by the loss, the batches or the weights."""
     if not criterion.rebalances:
         return
-    if params["sampling"] != "instance":
+    if params["sampling"] not in ("auto", "instance"):
         given, way_out = f"sampling={params['sampling']!r}", "sampling='instance'"
     elif params.get("class_weight") is not None:
         given, way_out = f"class_weight={params['class_weight']!r}", "class_weight=None"

@@ -173,6 +173,9 @@ class DeepEstimator(
             seed = seed if state is None else state["seed"]
         if fresh:
             shift = self._fit_scaler(parts, slots, fit_rows, codes, seed)
+            if shift is not None:
+                alignments = self._settle(alignments, shift.source_prior, shift.target_prior)
+            self.sampling_ = self._settle_sampling(criterion, labels, shift)
         given = fit_rows, codes
         if getattr(self, "resampler", None) is not None:
             from ._resampling import resample_rows  # imports imbalanced-learn
@@ -181,7 +184,9 @@ class DeepEstimator(
             codes, task_weight, labels = self._encode(fit_rows, False)
         if fresh:
             known = shift is not None
-            self._class_ratio = class_ratio(shift.prior, fit_rows, slots, codes) if known else None
+            self._class_ratio = (
+                class_ratio(shift.target_prior, fit_rows, slots, codes) if known else None
+            )
         rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh:
             with own_randomness(seed, device):
@@ -207,6 +212,9 @@ class DeepEstimator(
     def _expand_slot(self, slot, spec):
         return self._auto_alignment if slot == "alignment" and spec == "auto" else spec
 
+    def _settle_sampling(self, criterion, class_counts, shift):
+        return self.sampling
+
     def _check_rows(self, X, X_target, reset):
         """Validated X and the list of row blocks (X, then X_target)."""
         X = self._check_X(X, reset=reset)
@@ -225,14 +233,6 @@ class DeepEstimator(
             stacklevel=5,
         )
 
-    def _pick_device(self):
-        if self.device != "auto":
-            try:
-                return torch.device(self.device)
-            except RuntimeError as error:
-                raise ValueError(f"device={self.device!r} is not known: {error}") from error
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
         """Input statistics, None where inputs are left as they are; returns the `Shift`."""
         self._scaler = shift = None
@@ -241,7 +241,7 @@ class DeepEstimator(
         if self.normalize is not None and len(parts[0].shape) == 2:
             ratio, by_domain = None, self.normalize == "domain"
             if by_domain and shift is not None:
-                ratio = class_ratio(shift.prior, fit_rows, slots, codes)
+                ratio = class_ratio(shift.target_prior, fit_rows, slots, codes)
             self._scaler = DomainScaler.fit(
                 parts, slots, self._domain_index,
                 by_domain=by_domain,
@@ -321,7 +321,7 @@ class DeepEstimator(
             task_weight = task_weight / task_weight[labelled.numpy()].mean()
             task_weight = torch.from_numpy(task_weight).to(device, self._dtype)
         domains = torch.from_numpy(slots)[labelled]
-        sampler = make_sampler(self.sampling, y[labelled], len(labelled), domains)
+        sampler = make_sampler(self.sampling_, y[labelled], len(labelled), domains)
         data = TrainingSet(
             rows,
             torch.from_numpy(slots).to(device),

@@ -26,7 +26,7 @@ from ._scaling import DomainScaler
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
 _SLOT_BASES = {"alignment": Alignment, "criterion": Criterion, "mixing": Mixing}
-_FITTED = ("n_features_in_", "_y_mean", "_y_scale")
+_FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
 
 
 class SaveMixin:
@@ -206,6 +206,9 @@ def _build(header, tensors, components):
             raise ValueError("priors and classes do not fit together")
         shares = [None if share is None else share.numpy() for share in shares]
         estimator._priors = Priors(*shares, bool(header["smoothed"]))
+        source, target = estimator._priors.source, estimator._priors.target
+        if target is not None:
+            alignments = estimator._settle(alignments, source, target)
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 
 # Power of the class counts that classes are drawn with; None goes from 1 to 0 over the training.
@@ -107,6 +108,30 @@ class ClassSampler:
         """How often each row is drawn, mean 1 over the rows."""
         share = self.share(progress) / self.counts.clamp_min(1)
         return share[self.groups] * len(self.groups)
+
+
+def nearest_sampling(class_counts, prior):
+    """Out of "instance", "sqrt" and "balanced", what draws classes most like `prior`.
+
+    Parameters
+    ----------
+    class_counts : ndarray of shape (n_classes,)
+    prior : ndarray of shape (n_classes,)
+        Class proportions; sums to 1.
+
+    Returns
+    -------
+    str
+        The nearest in total variation; the first of equals.
+    """
+    powers = {"instance": 1.0, "sqrt": POWERS["sqrt"], "balanced": POWERS["balanced"]}
+    known = class_counts > 0
+
+    def distance(name):
+        drawn = np.where(known, np.maximum(class_counts, 1.0) ** powers[name], 0.0)
+        return np.abs(drawn / drawn.sum() - prior).sum()
+
+    return min(powers, key=distance)
 
 
 def make_sampler(name, codes, n_rows, domains=None):
