@@ -6,8 +6,9 @@ import torch
 
 from adaptlearn import Alignment, DomainAdaptationClassifier, load, pack
 from adaptlearn._domains import FitRows
-from adaptlearn.deep._scaling import target_class_ratio
+from adaptlearn.deep._label_shift import class_ratio
 from adaptlearn.imbalance import estimate_target_prior
+from adaptlearn.imbalance.target_prior import Sample, moved_share, standardise_sides
 
 
 def problem(seed, share, n=600, unit=5.0, offset=30.0):
@@ -43,11 +44,58 @@ def test_it_sums_to_one_and_knows_absent_classes():
     assert found[1] == found[3] == 0
 
 
-def test_strong_shrinkage_keeps_the_source_proportions():
-    Xs, ys, Xt, _ = problem(0, 0.9)
-    np.testing.assert_allclose(
-        estimate_target_prior(Xs, ys, Xt, 2, shrinkage=100.0), [0.5, 0.5], atol=0.02
-    )
+def small_sample():
+    """Two classes with means 0 and 4 in the first column, and nothing but noise in the second."""
+    source = np.array([[-1.0, 0], [1, 2], [3, 0], [5, 2]])
+    target = np.array([[5.0, 10], [5, 12], [7, 14], [7, 12]])
+    return Sample(source, np.array([0, 0, 1, 1]), target, 2)
+
+
+def test_moved_share_by_hand():
+    """Column 0: source mean 2, class means 0 and 4, target mean 6. Column 1: 1, 1 and 1, 12."""
+    even = moved_share(small_sample(), np.array([0.5, 0.5]))
+    np.testing.assert_allclose(even, [16 / (16 + 4), 1.0])
+    # Under proportions .25 and .75 the source's mean is 3: gap 3, class means 3 and 1 away.
+    other = moved_share(small_sample(), np.array([0.25, 0.75]))
+    np.testing.assert_allclose(other, [9 / (9 + 5), 1.0])
+    fixed = moved_share(small_sample(), np.array([0.5, 0.5]), np.array([True, False]))
+    np.testing.assert_allclose(fixed, [0.0, 1.0])
+
+
+def test_sides_are_standardised_as_far_as_they_moved():
+    sample = small_sample()
+    source, target = standardise_sides(sample, np.array([0.5, 0.5]), clip=None)
+    scale = np.sqrt(5.0)  # of column 0: squared deviations 9, 1, 1, 9
+    np.testing.assert_allclose(source[:, 0], (sample.source[:, 0] - 2) / scale)
+    mean, target_scale = 2 + 0.8 * 4, scale * (1 / scale) ** 0.8
+    np.testing.assert_allclose(target[:, 0], (sample.target[:, 0] - mean) / target_scale)
+    np.testing.assert_allclose(target[:, 1].mean(), 0, atol=1e-12)  # moved altogether
+    np.testing.assert_allclose(target[:, 1].std(), 1)
+
+
+def test_constant_and_equal_columns():
+    sample = Sample(np.zeros((4, 2)), np.array([0, 0, 1, 1]), np.array([[0.0, 3]] * 3), 2)
+    even = np.array([0.5, 0.5])
+    np.testing.assert_array_equal(moved_share(sample, even), [0, 1])
+    for side in standardise_sides(sample, even):
+        assert np.isfinite(side).all()
+
+
+@pytest.mark.parametrize("alpha", [0.3, 0.5])
+def test_it_is_nearer_than_the_source_under_both_shifts(alpha):
+    """Random proportions, columns with another gain and offset: over ten draws."""
+    found, source = [], []
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        q = rng.dirichlet(np.full(4, alpha))
+        ys, yt = rng.integers(4, size=400), rng.choice(4, size=400, p=q)
+        means = 2 * rng.normal(size=(4, 12))
+        Xs, Xt = (rng.normal(size=(400, 12)) + means[y] for y in (ys, yt))
+        Xt = Xt * rng.uniform(0.5, 2, size=12) + rng.normal(size=12)
+        true = np.bincount(yt, minlength=4) / 400
+        found.append(np.abs(estimate_target_prior(Xs, ys, Xt, 4) - true).sum() / 2)
+        source.append(np.abs(np.bincount(ys, minlength=4) / 400 - true).sum() / 2)
+    assert np.mean(found) < 0.4 * np.mean(source)
 
 
 def rows(Xs, ys, Xt):
@@ -59,19 +107,17 @@ def rows(Xs, ys, Xt):
 
 def test_source_rows_are_weighted_to_the_target_proportions():
     Xs, ys, Xt, _ = problem(0, 0.8)
-    ratio = target_class_ratio([Xs, Xt], *rows(Xs, ys, Xt), 2, 3.0, seed=0)
+    ratio = class_ratio(np.array([0.2, 0.8]), *rows(Xs, ys, Xt))
     source = ratio[0][ys]
     assert source[ys == 1].sum() / source.sum() == pytest.approx(0.8, abs=0.08)
     assert source.mean() == pytest.approx(1)
     assert (ratio[1] == 1).all()
 
 
-def test_wide_or_small_data_keep_the_source_proportions():
+def test_small_data_keep_the_source_proportions():
     Xs, ys, Xt, _ = problem(0, 0.9)
-    wide = [np.hstack([X, np.zeros((len(X), 400))]) for X in (Xs, Xt)]
-    for blocks, y in ((wide, ys), ([Xs[:15], Xt[:15]], ys[:15])):
-        given = rows(blocks[0], y, blocks[1])
-        assert (target_class_ratio(blocks, *given, 2, 3.0, seed=0) == 1).all()
+    model = DomainAdaptationClassifier(max_epochs=1, random_state=0)
+    assert model.fit(Xs[::40], ys[::40], X_target=Xt[:15]).target_prior_ is None
 
 
 def test_domain_normalisation_survives_other_class_proportions():
@@ -114,10 +160,12 @@ def test_alignments_get_the_source_under_the_target_proportions(tmp_path):
         assert (target_weight == 1).all()
 
 
-@pytest.mark.parametrize("normalize", ["source", None])
-def test_without_domain_normalisation_alignments_get_the_source_as_it_is(normalize):
+@pytest.mark.parametrize("normalize", ["domain", "source", None])
+def test_without_label_shift_alignments_get_the_source_as_it_is(normalize):
     Xs, ys, Xt, _ = problem(0, 0.8)
     Recorder.seen.clear()
-    model = DomainAdaptationClassifier(alignment=Recorder(), normalize=normalize, max_epochs=1)
+    model = DomainAdaptationClassifier(
+        alignment=Recorder(), normalize=normalize, label_shift=None, max_epochs=1
+    )
     model.fit(Xs, ys, X_target=Xt)
     assert all((weight == 1).all() for _, weight, _ in Recorder.seen)

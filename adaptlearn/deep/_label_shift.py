@@ -15,7 +15,7 @@ from ._rows import rows_of
 from ._scaling import column_kinds
 
 # Rows of each side that "auto" reads, fewer of many columns; and those that predictions are for.
-_SAMPLE_ROWS, _SAMPLE_CELLS, _PREDICTED_ROWS = 600, 5_000_000, 20_000
+_SAMPLE_ROWS, _SAMPLE_CELLS, _PREDICTED_ROWS = 600, 1_500_000, 20_000
 _FEW_ROWS = 20
 _FOLDS = 3
 
