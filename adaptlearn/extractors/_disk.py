@@ -166,8 +166,8 @@ class _File:
             self._forget(self.generation)
         if n > self.n_read:
             new = records["key"][self.n_read :].tobytes()
-            places = range(self.n_read, n)
-            self.index.update(zip((new[i : i + 16] for i in range(0, len(new), 16)), places))
+            keys = (new[i : i + 16] for i in range(0, len(new), 16))
+            self.index.update(zip(keys, range(self.n_read, n), strict=True))
         self.n_read = n
 
     def get(self, keys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import json
 import types
 from hashlib import blake2b
 
@@ -116,15 +117,25 @@ def describe(value, depth=8):
     if inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
     if callable(value) and hasattr(value, "__code__"):
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        cells = [_content(cell) for cell in value.__closure__ or ()]
         inner = describe([cells, value.__defaults__, value.__kwdefaults__], depth - 1)
         return f"{value.__module__}.{value.__qualname__}{_code_of(value)}{inner}"
     if hasattr(value, "backend_tokenizer"):  # a fast tokenizer: its state lies outside Python
-        return f"tokenizer({digest(value.backend_tokenizer.to_str()).hex()})"
+        state = json.loads(value.backend_tokenizer.to_str())
+        for changed_by_calls in ("truncation", "padding"):
+            state.pop(changed_by_calls, None)
+        return f"tokenizer({digest(json.dumps(state)).hex()})"
     if hasattr(value, "__dict__"):
-        call = _code_of(getattr(type(value), "__call__", None))
+        call = _code_of(inspect.getattr_static(type(value), "__call__", None))
         return f"{type(value).__qualname__}{call}{describe(vars(value), depth - 1)}"
     return repr(value) if "__repr__" in vars(type(value)) else type(value).__qualname__
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:  # not filled yet
+        return None
 
 
 def _array_bytes(array):

@@ -189,7 +189,9 @@ def load_pretrained(directory, name):
         if bar:
             logging.enable_progress_bar()
     missing = sorted(map(str, report["missing_keys"]))
-    random_parts = [key for key in missing if "pooler." not in key]
+    # An encoder alone is enough where only the encoder is used.
+    unused = ("decoder.",) if getattr(module.config, "is_encoder_decoder", False) else ()
+    random_parts = [k for k in missing if "pooler." not in k and not k.startswith(unused)]
     if random_parts:
         raise ValueError(
             f"model={str(name)!r}: the files in {directory} hold no weights for "

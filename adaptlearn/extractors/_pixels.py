@@ -62,7 +62,7 @@ def _upright(array, channels, number):
 def channels_first(shape, channels):
     """Whether an image of this shape is (channels, height, width)."""
     first, last = shape[0] in (1, 3, 4), shape[2] in (1, 3, 4)
-    if channels == "first" and first or channels == "last" and last:
+    if (channels == "first" and first) or (channels == "last" and last):
         return channels == "first"
     if channels != "auto" or not (first or last):
         where = "first or last" if channels == "auto" else channels

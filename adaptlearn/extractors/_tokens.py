@@ -19,8 +19,8 @@ def load_tokenizer(directory, name):
         return AutoTokenizer.from_pretrained(directory, local_files_only=True)
     except Exception as error:
         raise ValueError(
-            f"model={str(name)!r}: transformers cannot load a tokenizer from {directory} ({error}). "
-            "Give one as tokenizer=."
+            f"model={str(name)!r}: transformers cannot load a tokenizer from {directory} "
+            f"({error}). Give one as tokenizer=."
         ) from error
 
 

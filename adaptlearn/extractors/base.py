@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
-from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
+from .._compat import Interval, StrOptions, validate_parameter_constraints
 from ._fingerprint import describe, digest, directory_fingerprint, module_fingerprint, signature
 from ._models import (
     call_factory,
@@ -263,6 +263,11 @@ class Extractor(
                     if batch is None:
                         return
                     vectors = self._run(network, batch.inputs, device)
+                if vectors.ndim != 2 or len(vectors) != len(batch.places):
+                    raise ValueError(
+                        f"the model returned shape {tuple(vectors.shape)} for "
+                        f"{len(batch.places)} {self._row_is}; one vector per row is needed."
+                    )
                 yield batch.places, vectors.float().cpu().numpy()
                 bar.update(len(batch.places))
         finally:

@@ -191,6 +191,8 @@ class ImageExtractor(Extractor):
             group.append((place, image))
             if len(group) == size:
                 yield _batch(waiting.pop((image.shape, image.dtype)), steps)
+            elif sum(map(len, waiting.values())) >= 4 * size:  # every image has its own shape
+                yield _batch(waiting.pop(max(waiting, key=lambda k: len(waiting[k]))), steps)
         for group in waiting.values():
             yield _batch(group, steps)
         self._warn(bad)
