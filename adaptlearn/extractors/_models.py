@@ -48,6 +48,11 @@ def own_randomness(device=None):
         np.random.set_state(numpy_state)  # noqa: NPY002
 
 
+def first_line(error):
+    """What an error says, without the advice that may follow on further lines."""
+    return next(iter(str(error).strip().splitlines()), "no reason given")
+
+
 def pick_device(device):
     """torch.device for a ``device=`` parameter."""
     if device == "auto":
@@ -57,8 +62,7 @@ def pick_device(device):
         torch.empty(0, device=chosen)
     except (RuntimeError, AssertionError) as error:
         raise ValueError(
-            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); use 'auto' or "
-            "'cpu'."
+            f"device={device!r} cannot be used here ({first_line(error)}); use 'auto' or 'cpu'."
         ) from error
     return chosen
 
@@ -144,7 +148,7 @@ def _hub_directory(name):
                 return Path(place)
         reason = "the repository holds no weights for PyTorch"
     except Exception as error:  # many kinds: offline, unknown, private, no connection
-        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0]}"
+        reason = f"{type(error).__name__}: {first_line(error)}"
         cause = error
     else:
         cause = None
@@ -182,15 +186,17 @@ def load_pretrained(directory, name):
         )
     except Exception as error:
         raise ValueError(
-            f"model={str(name)!r}: transformers cannot load the files in {directory} ({error})."
+            f"model={str(name)!r}: transformers cannot load the files in {directory} "
+            f"({first_line(error)})."
         ) from error
     finally:
         logging.set_verbosity(level)
         if bar:
             logging.enable_progress_bar()
     missing = sorted(map(str, report["missing_keys"]))
-    # An encoder alone is enough where only the encoder is used.
-    unused = ("decoder.",) if getattr(module.config, "is_encoder_decoder", False) else ()
+    # Of two halves only the encoder is used, and some checkpoints hold it alone.
+    two_halves = {"encoder", "decoder"} <= dict(module.named_children()).keys()
+    unused = ("decoder.",) if two_halves else ()
     random_parts = [k for k in missing if "pooler." not in k and not k.startswith(unused)]
     if random_parts:
         raise ValueError(
@@ -198,6 +204,6 @@ def load_pretrained(directory, name):
             f"{len(random_parts)} parameters ({', '.join(random_parts[:3])}, ...), which would be "
             "random. Is it the checkpoint of another architecture?"
         )
-    if getattr(module.config, "is_encoder_decoder", False):
-        module = module.get_encoder()
+    if two_halves:
+        module = module.encoder
     return module.float(), len(missing) > 0

@@ -8,6 +8,8 @@ import json
 import numpy as np
 import torch
 
+from ._models import first_line
+
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own state a number of 30 digits
 
 
@@ -20,7 +22,7 @@ def load_tokenizer(directory, name):
     except Exception as error:
         raise ValueError(
             f"model={str(name)!r}: transformers cannot load a tokenizer from {directory} "
-            f"({error}). Give one as tokenizer=."
+            f"({first_line(error)}). Give one as tokenizer=."
         ) from error
 
 
