@@ -73,10 +73,22 @@ def resize(image, size, mode="bilinear"):
     image = image[None]
     if mode == "nearest-exact":
         return F.interpolate(image, size=size, mode=mode)[0]
-    image = F.interpolate(image, size=size, mode=mode, antialias=True, align_corners=False)
-    if mode == "bicubic" and image.is_floating_point():
-        image = image.clamp(0, 1)  # bicubic weights are negative in places
-    return image[0]
+    h, w = image.shape[2:]
+    if mode == "bilinear" or (image.dtype == torch.uint8 and size[0] <= h and size[1] <= w):
+        return _interpolate(image, size, mode)[0]
+    # Bicubic weights are negative in places. Pillow cuts the overshoot after each of two passes,
+    # the vertical one first where only the width grows. (Torch's own kernel for bytes does so too,
+    # but is coarse where an image grows.)
+    between = (size[0], w) if size[0] < h and size[1] > w else (h, size[1])
+    in_bytes = image.dtype == torch.uint8
+    for shape in (between, size):
+        image = _interpolate(image.float(), shape, mode)
+        image = image.round_().clamp_(0, 255) if in_bytes else image.clamp_(0, 1)
+    return image[0].to(torch.uint8) if in_bytes else image[0]
+
+
+def _interpolate(image, size, mode):
+    return F.interpolate(image, size=size, mode=mode, antialias=True, align_corners=False)
 
 
 def center_crop(image, size):
