@@ -16,12 +16,21 @@ from sklearn.compose import ColumnTransformer
 from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
-from sklearn.pipeline import Pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import nn
 from toy_networks import Mixer, OtherCode, letters
 
-from adaptlearn import EmbeddingCache, ImageExtractor, TextExtractor
+from adaptlearn import (
+    DomainAdaptationClassifier,
+    DomainStratifiedKFold,
+    EmbeddingCache,
+    ImageExtractor,
+    ImportanceWeightedScorer,
+    TextExtractor,
+    WithTarget,
+    pack,
+)
 from adaptlearn.extractors import _models
 
 TEXTS = ["a cat", "the dog sat on the mat", "", "a cat", "x", "a dog here"]
@@ -250,6 +259,28 @@ def test_a_search_runs_each_row_once(counted, tmp_path, on_disk):
     assert sum(counted) == 300
     search.fit(texts, np.arange(300) % 2)
     assert sum(counted) == 300, "the second search computes nothing"
+
+
+@pytest.mark.parametrize("as_container", [list, np.array, pd.Series, pl.Series])
+def test_before_an_adapted_classifier(counted, as_container, routing):
+    source, target = (
+        [f"{'ab' if i % 2 else 'zz'} {i}" for i in range(40)],
+        [f"ab {i}" for i in "uvwxyz"],
+    )
+    y = np.arange(40) % 2
+    X, packed, domain = pack(as_container(source), y, as_container(target))
+    pipe = make_pipeline(
+        extractor(cache=EmbeddingCache()), DomainAdaptationClassifier(max_epochs=2, random_state=0)
+    )
+    search = GridSearchCV(
+        pipe, {"domainadaptationclassifier__alignment": [None, "mmd"]},
+        scoring=ImportanceWeightedScorer(), cv=DomainStratifiedKFold(2), error_score="raise",
+    )  # fmt: skip
+    search.fit(X, packed, sample_domain=domain) if routing else search.fit(X, packed)
+    assert sum(counted) == 46
+    assert len(search.predict(as_container(target))) == 6
+    with_target = WithTarget(pipe, as_container(target)).fit(as_container(source), y)
+    assert len(with_target.predict(as_container(target))) == 6
 
 
 def test_clone_and_parameters():
