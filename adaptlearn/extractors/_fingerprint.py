@@ -1,11 +1,17 @@
-"""Text that is the same, in any process, if and only if a model computes the same."""
+"""Text that is the same, in any process, if and only if a model computes the same.
+
+Where content cannot be seen, the answer is one that never comes again: a row is then computed
+anew, rather than found under a key that does not know of a difference.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
 import json
+import pickle
 import types
+import uuid
 from hashlib import blake2b
 
 import numpy as np
@@ -24,6 +30,8 @@ _OTHER_FILES = (
     ".png",
 )
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...), np.generic)
+# What torch keeps in every module. Parameters, buffers, hooks and children are looked at by name.
+_INTERNAL = {*vars(torch.nn.Module()), "training"}
 
 
 def digest(*parts):
@@ -61,74 +69,95 @@ def directory_fingerprint(directory, signature):
 
 
 def module_fingerprint(module):
-    """Digest of a module: code and settings of its parts, parameters and buffers."""
-    state = blake2b(digest_size=16)
+    """Digest of a module: code and settings of its parts, parameters, buffers and hooks."""
+    state, code = blake2b(digest_size=16), {}
     for name, part in module.named_modules():
-        state.update(f"{name}:{_code_of(type(part).forward)}:{type(part).__qualname__}".encode())
-        settings = {k: v for k, v in vars(part).items() if not k.startswith("_")}
-        settings.pop("training", None)
-        state.update(describe(settings).encode("utf-8", "surrogatepass"))
-        for hooks in (part._forward_hooks, part._forward_pre_hooks):
-            state.update(describe(list(hooks.values())).encode("utf-8", "surrogatepass"))
-        tensors = {**part._parameters, **part._buffers}
-        for key, tensor in tensors.items():  # buffers that are not saved count, too
+        kind = type(part)
+        if kind not in code:
+            code[kind] = _class_code(kind)
+        hooks = [list(part._forward_pre_hooks.values()), list(part._forward_hooks.values())]
+        settings = {k: v for k, v in vars(part).items() if k not in _INTERNAL}
+        text = f"{name}:{kind.__qualname__}:{code[kind]}:{describe([settings, hooks])}"
+        state.update(text.encode("utf-8", "surrogatepass"))
+        # Of the dictionaries themselves: buffers that are not saved count, too.
+        for key, tensor in {**part._parameters, **part._buffers}.items():
             if tensor is not None:
                 state.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-                state.update(_bytes_of(tensor))
+                state.update(_tensor_bytes(tensor))
     return state.hexdigest()
 
 
-def _bytes_of(tensor):
-    tensor = tensor.detach().cpu().contiguous()
-    return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
-
-
-def _code_of(function):
-    code = getattr(function, "__code__", None)
-    if code is None:
-        return ""
-    constants = [c if not hasattr(c, "co_code") else c.co_code for c in code.co_consts]
-    return f"{code.co_code.hex()}{constants!r}{code.co_names!r}"
-
-
-def describe(value, depth=8):
-    """Text for a parameter: content, never an address."""
+def describe(value, _above=()):
+    """Text for a parameter: its content, never its address."""
     if isinstance(value, _PLAIN):
         return repr(value)
-    if isinstance(value, (np.ndarray, torch.Tensor)):
-        tensor = torch.as_tensor(value) if isinstance(value, torch.Tensor) else value
-        data = _bytes_of(tensor) if isinstance(value, torch.Tensor) else _array_bytes(value)
-        return f"array({value.dtype}, {tuple(value.shape)}, {digest(bytes(data)).hex()})"
+    if id(value) in _above:
+        return f"cycle {len(_above) - _above.index(id(value))}"
+    inner = functools.partial(describe, _above=(*_above, id(value)))
+    if isinstance(value, torch.Tensor):
+        return _array(value, _tensor_bytes(value))
+    if isinstance(value, np.ndarray):
+        has_objects = value.dtype.hasobject
+        return _array(value, inner(value.tolist()).encode() if has_objects else value.tobytes())
     if isinstance(value, torch.nn.Module):
         return f"{type(value).__qualname__}({module_fingerprint(value)})"
     if isinstance(value, functools.partial):
-        return f"partial{describe([value.func, value.args, value.keywords], depth)}"
-    if depth == 0:
-        return type(value).__qualname__
+        return f"partial{inner([value.func, value.args, value.keywords])}"
     if isinstance(value, dict):
-        pairs = [f"{describe(k, depth - 1)}: {describe(v, depth - 1)}" for k, v in value.items()]
-        return f"{{{', '.join(pairs)}}}"
+        return f"{{{', '.join(f'{inner(k)}: {inner(v)}' for k, v in value.items())}}}"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(describe(v, depth - 1) for v in value)}]"
+        return f"[{', '.join(map(inner, value))}]"
     if isinstance(value, (set, frozenset)):
-        return f"{{{', '.join(sorted(describe(v, depth - 1) for v in value))}}}"
+        return f"set({', '.join(sorted(map(inner, value)))})"
+    if isinstance(value, types.CodeType):
+        return f"{value.co_code.hex()} {value.co_names} {inner(value.co_consts)}"
     if isinstance(value, types.MethodType):
-        return f"{describe(value.__self__, depth - 1)}.{describe(value.__func__, depth - 1)}"
+        return f"{inner(value.__self__)}.{inner(value.__func__)}"
+    if isinstance(value, types.FunctionType):
+        cells = [_content(cell) for cell in value.__closure__ or ()]
+        return f"{value.__qualname__} {inner(value.__code__)} {inner([cells, value.__defaults__])}"
     if inspect.isclass(value):
         return f"{value.__module__}.{value.__qualname__}"
-    if callable(value) and hasattr(value, "__code__"):
-        cells = [_content(cell) for cell in value.__closure__ or ()]
-        inner = describe([cells, value.__defaults__, value.__kwdefaults__], depth - 1)
-        return f"{value.__module__}.{value.__qualname__}{_code_of(value)}{inner}"
-    if hasattr(value, "backend_tokenizer"):  # a fast tokenizer: its state lies outside Python
-        state = json.loads(value.backend_tokenizer.to_str())
-        for changed_by_calls in ("truncation", "padding"):
-            state.pop(changed_by_calls, None)
-        return f"tokenizer({digest(json.dumps(state)).hex()})"
+    if hasattr(value, "backend_tokenizer"):
+        return _tokenizer(value, inner)
     if hasattr(value, "__dict__"):
-        call = _code_of(inspect.getattr_static(type(value), "__call__", None))
-        return f"{type(value).__qualname__}{call}{describe(vars(value), depth - 1)}"
-    return repr(value) if "__repr__" in vars(type(value)) else type(value).__qualname__
+        own = type(value).__getstate__ is not object.__getstate__
+        state = value.__getstate__() if own else vars(value)
+        return f"{type(value).__qualname__} {_class_code(type(value))} {inner(state)}"
+    try:  # written in another language: what it would be made from again
+        return f"{type(value).__qualname__} {digest(pickle.dumps(value)).hex()}"
+    except Exception:  # any, from any package
+        return uuid.uuid4().hex
+
+
+def _class_code(kind):
+    """Code of all methods that a class does not have from Python or torch."""
+    ours = [c for c in kind.__mro__ if c.__module__.split(".")[0] not in ("builtins", "torch")]
+    codes = [
+        f"{name}: {describe(function.__code__)}"
+        for cls in ours
+        for name, function in sorted(vars(cls).items())
+        if isinstance(function, types.FunctionType)
+    ]
+    return digest(*codes).hex()
+
+
+def _tokenizer(tokenizer, inner):
+    """A fast tokenizer of transformers: most of its state lies outside Python."""
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    for changed_by_calls in ("truncation", "padding"):
+        state.pop(changed_by_calls, None)
+    settings = [tokenizer.model_max_length, tokenizer.special_tokens_map]
+    return f"tokenizer({digest(json.dumps(state), inner(settings)).hex()})"
+
+
+def _array(value, data):
+    return f"array({value.dtype}, {tuple(value.shape)}, {digest(bytes(data)).hex()})"
+
+
+def _tensor_bytes(tensor):
+    tensor = tensor.detach().cpu().contiguous()
+    return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
 
 
 def _content(cell):
@@ -136,9 +165,3 @@ def _content(cell):
         return cell.cell_contents
     except ValueError:  # not filled yet
         return None
-
-
-def _array_bytes(array):
-    if array.dtype.hasobject:
-        return describe(array.tolist()).encode()
-    return np.ascontiguousarray(array).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from hashlib import blake2b
 from pathlib import Path
@@ -20,7 +21,7 @@ def is_pil(row):
 
 
 def read_images(X, channels):
-    """Rows of `X`: paths, PIL images, or arrays of shape (h, w) or (h, w, c), in no new memory."""
+    """Rows of `X`: paths, bytes of files, PIL images, or arrays of shape (h, w) or (h, w, c)."""
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
     if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") in "fiub" and X.ndim != 1:
@@ -40,10 +41,10 @@ def read_images(X, channels):
             row = rows[i] = row.detach().cpu().numpy()
         if isinstance(row, np.ndarray) and row.dtype.kind in "fiub":
             rows[i] = _upright(row, channels, i)
-        elif not (isinstance(row, (str, os.PathLike)) or is_pil(row)):
+        elif not (isinstance(row, (str, bytes, os.PathLike)) or is_pil(row)):
             raise TypeError(
-                f"row {i} of X is {type(row).__name__}; an image is a path, a PIL image, or an "
-                "array of numbers."
+                f"row {i} of X is {type(row).__name__}; an image is a path, the bytes of a file, "
+                "a PIL image, or an array of numbers."
             )
     return rows
 
@@ -89,7 +90,7 @@ def content_digest(row):
         state.update(row.tobytes())
     else:
         state.update(b"file\0")
-        with open(Path(row).expanduser(), "rb") as file:
+        with _opened(row) as file:
             while block := file.read(1 << 20):
                 state.update(block)
     return state.digest()
@@ -107,8 +108,12 @@ def to_tensor(row):
         return _colour(_pil_array(row))
     from PIL import Image
 
-    with Image.open(Path(row).expanduser()) as image:
+    with _opened(row) as file, Image.open(file) as image:
         return _colour(_pil_array(image))
+
+
+def _opened(row):
+    return io.BytesIO(row) if isinstance(row, bytes) else open(Path(row).expanduser(), "rb")
 
 
 def _pil_array(image):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Sequence
 from numbers import Integral, Real
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from .._compat import Interval, StrOptions
-from ._pixels import content_digest, is_pil, read_images, to_tensor
+from ._pixels import content_digest, read_images, to_tensor
 from ._pooling import pool_places
 from ._preprocessing import for_module, from_directory
 from .base import Batch, Extractor
@@ -75,10 +76,10 @@ class ImageExtractor(Extractor):
 
     Notes
     -----
-    Rows are paths, PIL images, or arrays: uint8, or floating point from 0 to 1, with channels first
-    or last, or in grey. Grey images get three equal channels, an opacity channel is dropped,
-    photographs are turned the way the camera was held (EXIF). Floating point images that leave
-    [0, 1] raise: they would be wrong by a factor of 255 in silence.
+    Rows are paths, the bytes of files, PIL images, or arrays: uint8, or floating point from 0 to 1,
+    with channels first or last, or in grey. Grey images get three equal channels, an opacity
+    channel is dropped, photographs are turned the way the camera was held (EXIF). Floating point
+    images that leave [0, 1] raise: they would be wrong by a factor of 255 in silence.
 
     Pillow's Lanczos filter is replaced by the bicubic one, which torch has.
 
@@ -204,7 +205,7 @@ class ImageExtractor(Extractor):
                 "image files are read with the package Pillow, which is not installed. Install the "
                 "extra: pip install 'adaptlearn[pretrained]'."
             ) from error
-        what = f" ({str(row)!r})" if not isinstance(row, np.ndarray) and not is_pil(row) else ""
+        what = f" ({str(row)!r})" if isinstance(row, (str, os.PathLike)) else ""
         text = f"row {number} of X{what} cannot be read as an image: {error}"
         if self.errors == "raise":
             raise ValueError(f"{text}. errors='skip' gives a row of NaN instead.") from error
