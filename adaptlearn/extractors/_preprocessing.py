@@ -42,20 +42,17 @@ class Preprocessing(NamedTuple):
 
     def normalize(self, images):
         """Resized images (n, 3, h, w), float32 and normalised."""
-        scale = self.scale
-        if images.is_floating_point():  # in [0, 1] already: never rescaled twice
-            scale = None if scale is None else scale * 255
-        elif scale is None:
-            scale = 1.0
-        images = images.float()
-        if scale is not None and scale != 1:
-            images = images * scale
+        scale = 1.0 if self.scale is None else self.scale
+        if images.is_floating_point() and self.scale is not None:
+            scale *= 255  # in [0, 1] already: never rescaled twice
         if self.flip_channels:
             images = images.flip(1)
-        if self.mean is None:
-            return images
-        mean, std = (torch.tensor(v).reshape(1, -1, 1, 1) for v in (self.mean, self.std))
-        return (images - mean) / std
+        mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
+        if self.mean is not None:
+            mean, std = self.mean, self.std
+        mean, std = (torch.tensor(v, dtype=torch.float32).reshape(1, 3, 1, 1) for v in (mean, std))
+        # (scale · x − mean) / std, in two passes over one copy.
+        return images.to(torch.float32, copy=True).mul_(scale / std).sub_(mean / std)
 
 
 def resize(image, size, mode="bilinear"):
