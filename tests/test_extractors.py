@@ -166,7 +166,7 @@ def same_key(one, two, texts=TEXTS):
 
 def test_equal_models_share():
     assert same_key(extractor(Mixer()), extractor(Mixer().train().requires_grad_(False)))
-    assert same_key(extractor(), extractor(batch_size=2, verbose=0, device="cpu"))
+    assert same_key(extractor(), extractor(batch_size=2, device="auto"))
 
 
 def changed_weight():

@@ -249,6 +249,24 @@ def test_changed_weights_on_disk_are_another_model(bert, tmp_path):
     assert len(cache) == n, "the old weights find the old rows"
 
 
+def test_weights_replaced_while_they_are_read(bert, tmp_path, monkeypatch):
+    """The rows of the new weights must not be kept under the key of the old ones."""
+    load = base.load_pretrained
+
+    def replace_first(*args):
+        save_text(bert, seed=1)
+        return load(*args)
+
+    monkeypatch.setattr(base, "load_pretrained", replace_first)
+    cache = EmbeddingCache(tmp_path / "rows")
+    one = extractor(bert, cache=cache).fit(TEXTS)
+    with pytest.raises(RuntimeError, match="changed while they were being read"):
+        one.transform(TEXTS)
+    assert len(cache) == 0
+    monkeypatch.undo()
+    np.testing.assert_allclose(one.transform(TEXTS), extractor(bert).fit_transform(TEXTS))
+
+
 def test_a_changed_tokenizer_is_another_model(bert):
     cache = EmbeddingCache()
     extractor(bert, cache=cache).fit_transform(TEXTS)

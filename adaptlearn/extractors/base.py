@@ -172,7 +172,8 @@ class Extractor(
         return self._size
 
     def _embed(self, rows, cache):
-        prefix, digests = self._prefix(), self._digests(rows)
+        model_print = self._model_print()
+        prefix, digests = self._prefix(model_print), self._digests(rows)
         distinct = dict.fromkeys(d for d in digests if d is not None)
         slot = {key: i for i, key in enumerate(distinct)}
         inverse = np.array([-1 if d is None else slot[d] for d in digests], np.intp)
@@ -188,7 +189,8 @@ class Extractor(
         wanted = np.flatnonzero(missing)
         if len(wanted):
             numbers = first[wanted]
-            for places, vectors in self._compute([rows[i] for i in numbers], numbers):
+            new = [rows[i] for i in numbers]
+            for places, vectors in self._compute(new, numbers, model_print):
                 table = _table(table, len(keys), vectors.shape[1])
                 table[wanted[places]] = vectors
                 cache.put([keys[i] for i in wanted[places]], vectors)
@@ -201,11 +203,12 @@ class Extractor(
         features[~known] = np.nan
         return features
 
-    def _prefix(self):
+    def _prefix(self, model_print):
         """Digest of all that decides an embedding apart from the row."""
         settings = {name: getattr(self, name) for name in self._decisive}
-        parts = [type(self).__qualname__, describe(settings), self._companions()]
-        return digest(str(_FORMAT), *parts, self._model_print())
+        # A GPU may round convolutions to fewer digits: its rows never mix with those of a CPU.
+        kinds = [str(_FORMAT), type(self).__qualname__, pick_device(self.device).type]
+        return digest(*kinds, describe(settings), self._companions(), model_print)
 
     def _model_print(self):
         if self._module is not None:
@@ -240,6 +243,7 @@ class Extractor(
         with own_randomness():
             module, random_pooler = load_pretrained(self._directory, self.model)
         module = module.to(device).eval().requires_grad_(False)
+        # Read after the weights: if they were replaced meanwhile, it is not what was asked for.
         return Network(module, self._model_print(), self._directory, None, random_pooler)
 
     def _made(self):
@@ -249,10 +253,15 @@ class Extractor(
         both = f"{module_fingerprint(module)} {describe(companion)}"
         return Network(module, both, None, companion, False)
 
-    def _compute(self, rows, numbers):
+    def _compute(self, rows, numbers, model_print):
         """Yields places in `rows` and their features, batch by batch."""
         device = pick_device(self.device)
         network = self._network(device)
+        if network.fingerprint != model_print:
+            raise RuntimeError(
+                f"the files of model={str(self.model)!r} changed while they were being read. Call "
+                "again when they are complete."
+            )
         bar = tqdm(total=len(rows), desc=type(self).__name__, unit="row", disable=not self.verbose)
         batches = self._batches(rows, numbers, network, device)
         try:

@@ -155,6 +155,11 @@ class ImageExtractor(Extractor):
                 kind = "positive numbers" if name == "std" else "numbers"
                 raise ValueError(f"{name}={value!r} must hold three {kind}, one for each channel.")
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.three_d_array = True
+        return tags
+
     def _read_rows(self, X):
         return read_images(X, self.channels)
 

@@ -149,6 +149,11 @@ class TextExtractor(Extractor):
                 "of transformers or a callable from a list of texts to lists of integers."
             )
 
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        return tags
+
     def _read_rows(self, X):
         texts = column(X, self._row_is)
         for row, text in enumerate(texts):
