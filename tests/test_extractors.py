@@ -31,7 +31,7 @@ from adaptlearn import (
     WithTarget,
     pack,
 )
-from adaptlearn.extractors import _models
+from adaptlearn.extractors import _models, base
 
 TEXTS = ["a cat", "the dog sat on the mat", "", "a cat", "x", "a dog here"]
 
@@ -411,7 +411,8 @@ def test_a_missing_package_names_the_extra(monkeypatch, tmp_path):
             cls("some/model").fit(TEXTS)
 
 
-def test_a_path_that_is_not_there(tmp_path):
+def test_a_path_that_is_not_there(tmp_path, monkeypatch):
+    monkeypatch.setattr(base, "need_transformers", lambda name: None)
     with pytest.raises(FileNotFoundError, match="no such directory"):
         TextExtractor(tmp_path / "nothing").fit(TEXTS)
     (tmp_path / "empty").mkdir()

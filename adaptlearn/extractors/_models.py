@@ -19,7 +19,7 @@ _FACTORY = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
 _HUB_ID = re.compile(r"[\w][\w.-]*(/[\w][\w.-]*)?")
 _WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
 
-_KEPT = 4  # models that stay loaded; one search uses one or two
+_KEPT = 8  # models and tokenizers that stay loaded: enough for a table of texts and images
 _LOADED = OrderedDict()
 _MUTEX = threading.RLock()
 
@@ -35,13 +35,17 @@ def once_per_process(key, load):
         return _LOADED[key]
 
 
+def torch_randomness(device):
+    """Leave torch's global generators as they were."""
+    return torch.random.fork_rng([device] if device.type == "cuda" else [])
+
+
 @contextmanager
-def own_randomness(device=None):
+def own_randomness():
     """Leave every global generator as it was: models are made with random weights first."""
-    devices = [device] if device is not None and device.type == "cuda" else []
     state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002
     try:
-        with torch.random.fork_rng(devices):
+        with torch_randomness(torch.device("cpu")):
             yield
     finally:
         random.setstate(state)

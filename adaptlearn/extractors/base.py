@@ -25,6 +25,7 @@ from ._models import (
     own_randomness,
     pick_device,
     prepared,
+    torch_randomness,
 )
 from .cache import EmbeddingCache, lookup, open_cache
 
@@ -267,7 +268,7 @@ class Extractor(
         try:
             while True:
                 # Entered for each batch: between two, the caller's code runs (and may interrupt).
-                with own_randomness(device), torch.inference_mode():
+                with torch_randomness(device), torch.inference_mode():
                     batch = next(batches, None)
                     if batch is None:
                         return

@@ -57,9 +57,9 @@ class EmbeddingCache:
     r"""Embeddings by row, in memory or in a directory on disk.
 
     The key of a row is a digest of the model's weights, of every parameter that its embedding
-    depends on (preprocessing, pooling, layer, precision) and of the row's own content. What changes
-    has another key, so that nothing stale is ever found, and any mix of cached and new rows gives
-    the embeddings that no cache would give.
+    depends on (preprocessing, pooling, layer, precision, kind of device) and of the row's own
+    content. What changes has another key, so that nothing stale is ever found, and any mix of
+    cached and new rows gives the embeddings that no cache would give.
 
     On disk, records are appended to memory-mapped files. Processes may share a directory: writers
     take turns. A process killed while it writes loses at most the batch it was writing. Each record
