@@ -6,6 +6,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from hashlib import blake2b
@@ -16,6 +17,7 @@ import pytest
 from adaptlearn import EmbeddingCache
 from adaptlearn.extractors import _disk
 from adaptlearn.extractors._disk import _HEADER, record_dtype
+from adaptlearn.extractors._lock import file_lock
 from adaptlearn.extractors.cache import open_cache
 
 LENGTH = 6
@@ -197,6 +199,7 @@ def test_a_record_under_another_key_is_not_believed(tmp_path):
 def test_a_file_cut_anywhere(tmp_path, n_left):
     cache = EmbeddingCache(tmp_path)
     cache.put(*some(range(10)))
+    assert_holds(cache, range(10))  # knows where all of them were
     path = store_file(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[:n_left])
@@ -279,6 +282,18 @@ def test_two_processes_at_once(tmp_path):
     assert_holds(cache, range(900))
     size = store_file(tmp_path).stat().st_size
     assert size == _HEADER.itemsize + 900 * record_dtype(LENGTH).itemsize, "rows written twice"
+
+
+def test_writers_wait_for_each_other(tmp_path):
+    cache = EmbeddingCache(tmp_path)
+    cache.put(*some([0]))
+    with file_lock(tmp_path / "lock"):
+        writer = threading.Thread(target=cache.put, args=some(range(1, 5)))
+        writer.start()
+        writer.join(0.3)
+        assert writer.is_alive() and len(EmbeddingCache(tmp_path)) == 1
+    writer.join()
+    assert_holds(EmbeddingCache(tmp_path), range(5))
 
 
 def test_a_full_disk_warns_once_and_goes_on_in_memory(tmp_path, monkeypatch):

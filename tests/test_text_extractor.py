@@ -77,7 +77,9 @@ def test_auto_pooling(tmp_path, kind, pooling):
 
 @pytest.mark.parametrize("layer", [0, 1, -2])
 def test_layer(bert, layer):
-    features = extractor(bert, layer=layer).fit_transform(TEXTS)
+    cache = EmbeddingCache()
+    extractor(bert, cache=cache).fit_transform(TEXTS)
+    features = extractor(bert, layer=layer, cache=cache).fit_transform(TEXTS)
     expected = reference(bert, "bert", TEXTS, "mean", layer)
     np.testing.assert_allclose(features, expected, atol=1e-5)
 
@@ -141,6 +143,13 @@ def test_a_model_and_a_tokenizer_as_objects(bert):
     n = len(one.cache)
     clone(one).fit_transform(TEXTS)  # calls change a tokenizer's state, but not the key
     assert len(one.cache) == n == 5
+    cut = clone(one).set_params(max_length=4).fit(TEXTS)
+    with pytest.warns(UserWarning, match="more than 4 tokens"):
+        cut.transform(TEXTS)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nothing is computed again
+        cut.transform(TEXTS)
+    assert len(one.cache) == 10
     again = pickle.loads(pickle.dumps(one.fit(TEXTS)))
     np.testing.assert_array_equal(again.transform(TEXTS), features)
 
@@ -236,9 +245,11 @@ def test_changed_weights_on_disk_are_another_model(bert, tmp_path):
     """Also where the new file has the size and the time of the old one."""
     cache = EmbeddingCache(tmp_path / "rows")
     one = extractor(bert, cache=cache).fit(TEXTS)
-    before, stat = one.transform(TEXTS), (bert / "model.safetensors").stat()
+    before, stats = one.transform(TEXTS), {path: path.stat() for path in bert.iterdir()}
     save_text(bert, seed=1)
-    os.utime(bert / "model.safetensors", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    for path, stat in stats.items():
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert path.stat().st_size == stat.st_size
     for other in (one, clone(one).fit(TEXTS)):
         after = other.transform(TEXTS)
         assert np.abs(after - before).max() > 0.1

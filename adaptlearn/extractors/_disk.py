@@ -3,7 +3,7 @@
 A record is ``key (16 bytes) | check (8 bytes) | vector (float32)``; a file is a header and records.
 Records are found by reading the column of keys, so that there is no index that could disagree with
 the data. What a killed process leaves is at most one unfinished record at the end, which the next
-writer cuts off. The check covers key and vector: a record that fails it is not there.
+writer writes over. The check covers key and vector: a record that fails it is not there.
 
 Writers hold a file lock. Readers hold none: they see whole records only, and a file is never
 rewritten in place (eviction moves a new file over the old one, whose readers keep the old content).
@@ -214,7 +214,7 @@ class _File:
         return memoryview(block.view(np.uint8))
 
     def _repair(self):
-        """Make the file ready to append to; its size."""
+        """Make the file ready to append to; where its whole records end."""
         size = _size(self.path)
         with suppress(FileNotFoundError), open(self.path, "rb") as file:
             if self._header(np.frombuffer(file.read(_HEADER.itemsize), np.uint8)) is None:
@@ -222,10 +222,8 @@ class _File:
         if size < _HEADER.itemsize:
             self._replace([])
             return _HEADER.itemsize
-        torn = (size - _HEADER.itemsize) % self.dtype.itemsize
-        if torn:  # its writer was killed: only the lock's holder writes
-            os.truncate(self.path, size - torn)
-        return size - torn
+        # An unfinished record of a killed writer is written over: the next one is longer.
+        return size - (size - _HEADER.itemsize) % self.dtype.itemsize
 
     def keep_newest(self, n_bytes):
         """Drop the oldest records, so that at most `n_bytes` stay."""

@@ -50,9 +50,13 @@ class Preprocessing(NamedTuple):
         mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         if self.mean is not None:
             mean, std = self.mean, self.std
-        mean, std = (torch.tensor(v, dtype=torch.float32).reshape(1, 3, 1, 1) for v in (mean, std))
-        # (scale · x − mean) / std, in two passes over one copy.
-        return images.to(torch.float32, copy=True).mul_(scale / std).sub_(mean / std)
+        n, _, h, w = images.shape
+        mean, std = torch.tensor(mean).repeat(w), torch.tensor(std).repeat(w)
+        # (scale · x − mean) / std in place over one copy; whole lines of pixels at a time, because
+        # three channels at a time are four times as slow.
+        lines = images.permute(0, 2, 3, 1).to(torch.float32, copy=True).reshape(n, h, 3 * w)
+        lines.mul_(scale / std).sub_(mean / std)
+        return lines.reshape(n, h, w, 3).permute(0, 3, 1, 2)
 
 
 def resize(image, size, mode="bilinear"):
