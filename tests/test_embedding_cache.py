@@ -130,6 +130,18 @@ def test_size_limit_on_disk_drops_the_oldest(tmp_path):
         assert assert_nothing_wrong(view, range(22)) == len(cache)
 
 
+def test_what_a_killed_eviction_left_is_removed(tmp_path):
+    left = tmp_path / f"rows-{LENGTH}.bin.0123.tmp"
+    left.write_bytes(b"half of a file")
+    (tmp_path / "rows-of-mine.bin").write_bytes(b"not ours")
+    cache = EmbeddingCache(tmp_path, max_bytes=_HEADER.itemsize + record_dtype(LENGTH).itemsize * 5)
+    cache.put(*some(range(3)))
+    assert_holds(cache, range(3))
+    cache.put(*some(range(3, 9)))
+    assert assert_nothing_wrong(cache, range(9)) == len(cache) > 0
+    assert not left.exists() and (tmp_path / "rows-of-mine.bin").exists()
+
+
 def test_size_limit_on_disk_drops_files_of_other_lengths_first(tmp_path):
     record = record_dtype(LENGTH).itemsize
     cache = EmbeddingCache(tmp_path, max_bytes=2 * _HEADER.itemsize + 20 * record)

@@ -58,7 +58,7 @@ class DiskStore:
         """Places in `keys` that are stored, and their vectors, shape (n_found, length)."""
         with self._mutex:
             best = [], np.empty((0, 0), np.float32)
-            for path in sorted(self.directory.glob("rows-*.bin")):
+            for path in sorted(self._paths()):
                 found = self._file(path).get(keys)
                 if len(found[0]) > len(best[0]):  # the keys of one model have one length
                     best = found
@@ -79,19 +79,22 @@ class DiskStore:
         with self._mutex:
             if self.directory.is_dir():
                 with file_lock(self.directory / "lock"):
-                    for path in self.directory.glob("rows-*.bin*"):
+                    for path in [*self._paths(), *self.directory.glob("rows-*.bin.*.tmp")]:
                         path.unlink(missing_ok=True)
             self._files = {}
 
     def __len__(self):
         with self._mutex:
-            paths = self.directory.glob("rows-*.bin")
-            return sum(len(self._file(path).refresh()) for path in paths)
+            return sum(len(self._file(path).refresh()) for path in self._paths())
 
     @property
     def nbytes(self):
         """Bytes of all files."""
-        return sum(_size(path) for path in self.directory.glob("rows-*.bin"))
+        return sum(map(_size, self._paths()))
+
+    def _paths(self):
+        files = self.directory.glob("rows-*.bin")
+        return [path for path in files if path.stem.removeprefix("rows-").isdigit()]
 
     def _file(self, path):
         return self._files.setdefault(path, _File(path))
@@ -101,7 +104,7 @@ class DiskStore:
         excess = self.nbytes - self.max_bytes
         if excess <= 0:
             return
-        others = [p for p in self.directory.glob("rows-*.bin") if p != written]
+        others = [path for path in self._paths() if path != written]
         for path in sorted(others, key=lambda p: p.stat().st_mtime_ns):
             if excess <= 0:
                 return
@@ -234,7 +237,9 @@ class _File:
         self._replace([records[max(0, len(records) - n) :]] if n else [])
 
     def _replace(self, blocks):
-        """Move a new file, of a new generation, over the old one."""
+        """Move a new file, of a new generation, over the old one; the caller holds the lock."""
+        for left in self.path.parent.glob(f"{self.path.name}.*.tmp"):  # by a killed process
+            left.unlink(missing_ok=True)
         temporary = self.path.with_name(f"{self.path.name}.{uuid.uuid4().hex}.tmp")
         header = np.zeros(1, _HEADER)
         generation = uuid.uuid4().bytes
