@@ -28,6 +28,9 @@ _PUBLIC = {
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
     "load": "deep",
+    "EmbeddingCache": "extractors",
+    "ImageExtractor": "extractors",
+    "TextExtractor": "extractors",
     "DomainResampler": "imbalance",
     "FeatureSMOTE": "imbalance",
     "Mixing": "imbalance",
@@ -44,7 +47,15 @@ _PUBLIC = {
     "LabelledScorer": "model_selection",
     "WithTarget": "model_selection",
 }
-_SUBPACKAGES = ("alignment", "datasets", "deep", "imbalance", "metrics", "model_selection")
+_SUBPACKAGES = (
+    "alignment",
+    "datasets",
+    "deep",
+    "extractors",
+    "imbalance",
+    "metrics",
+    "model_selection",
+)
 
 __all__ = [*sorted(_PUBLIC), *_SUBPACKAGES, "__version__"]
 

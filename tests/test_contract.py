@@ -39,9 +39,11 @@ from adaptlearn import (
     DomainAdaptationRegressor,
     DomainResampler,
     HeadRetrainer,
+    ImageExtractor,
     LabelShiftClassifier,
     ResampledClassifier,
     ResampledRegressor,
+    TextExtractor,
     TunedThresholdsClassifier,
     WithTarget,
     pack,
@@ -111,6 +113,7 @@ def test_the_walk_finds_classes():
     known = {WithTarget, LabelShiftClassifier, TunedThresholdsClassifier}
     known |= {ResampledClassifier, ResampledRegressor, HeadRetrainer}
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
+    known |= {TextExtractor, ImageExtractor}  # their rows are no tables: test_extractors.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
 

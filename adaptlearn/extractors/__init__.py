@@ -1,0 +1,23 @@
+"""What was learned elsewhere: pretrained networks as scikit-learn transformers."""
+
+from importlib import import_module
+
+# Loaded on first use: the cache needs no torch, and a text extractor no images.
+_MODULES = {
+    "EmbeddingCache": "cache",
+    "Extractor": "base",
+    "ImageExtractor": "image",
+    "TextExtractor": "text",
+}
+
+__all__ = list(_MODULES)
+
+
+def __getattr__(name):
+    if name in _MODULES:
+        return getattr(import_module(f".{_MODULES[name]}", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__():
+    return __all__
