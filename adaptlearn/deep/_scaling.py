@@ -6,7 +6,7 @@ import numpy as np
 
 from ._rows import chunks, dense, rows_of
 
-_FLOOR, _TINY = 1e-3, 1e-300
+_FLOOR = 1e-3
 # Rows of a domain that tell which values a column holds; v of columns that mostly hold one.
 _SAMPLE_ROWS, _SPARSE_WEIGHT = 1000, 0.25
 # Discrete columns: at most so many values, met in other domains by so many of each domain's rows.
@@ -88,10 +88,14 @@ class DomainScaler:
         if by_domain:
             if moved is not None and n_sources < n_domains:
                 of_target = np.r_[~is_source, False, True]
-                of_source = mean[n_domains].copy(), np.maximum(scale[n_domains], _TINY)
-                scale = np.maximum(scale, _TINY)  # constant in all domains
+                of_source = mean[n_domains].copy(), scale[n_domains].copy()
                 mean[of_target] = of_source[0] + moved * (mean[of_target] - of_source[0])
-                scale[of_target] = of_source[1] * (scale[of_target] / of_source[1]) ** moved
+                # The floor makes both positive, or both 0 where a column never varies.
+                growth = np.divide(
+                    scale[of_target], of_source[1],
+                    out=np.ones_like(scale[of_target]), where=of_source[1] > 0,
+                )  # fmt: skip
+                scale[of_target] = of_source[1] * growth**moved
             discrete, column_weight = column_kinds(parts, slots, weight)
             pooled_mean, pooled_var = _pool(mass, means, var)
             mean[:, discrete] = pooled_mean[discrete]
