@@ -44,7 +44,7 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
         return None
     rng = np.random.default_rng(seed)
     vectors = len(parts[0].shape) == 2
-    prior = sample = None
+    prior, sample, evidence = None, None, 1.0
     if vectors:
         limit = min(_SAMPLE_ROWS, _SAMPLE_CELLS // parts[0].shape[1])
         if min(len(source), len(target), limit) >= _FEW_ROWS:
@@ -55,10 +55,13 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
     if method != "auto":
         prior = _from_predictions(estimator, parts, fit_rows, codes, source, target, rng)
     elif sample is not None:
-        prior = match_target(sample, fixed=fixed, column_weight=column_weight)
+        prior, evidence = match_target(sample, fixed=fixed, column_weight=column_weight)
     if prior is None:
         return None
-    moved = None if sample is None else moved_share(sample, prior, fixed)
+    moved = None
+    if sample is not None:
+        # Without evidence of other proportions the target's statistics are its own.
+        moved = 1 - evidence * (1 - moved_share(sample, prior, fixed))
     return Shift(class_share(fit_rows, codes, len(prior), source), prior, moved)
 
 

@@ -11,7 +11,7 @@ from .._pseudo_labels import closed_form_labels
 
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
-_NOISE, _FLOOR = 0.4, 1e-3
+_NOISE, _FLOOR = (0.1, 0.2), 1e-3
 
 
 def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
@@ -29,9 +29,9 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     3. q moves half-way to the mean of these labels' probabilities.
 
     In the end q is moved towards the source's proportions p, to :math:`p + s (q - p)` with
-    :math:`s = \max(0, 1 - (0.4 / (K D))^2)` for K classes and D the total variation between q
-    and p. Labels are never all right, and the fewer the classes, the less do their errors cancel:
-    with two, a single threshold decides, and q can be off by a fifth where nothing changed.
+    :math:`s = \max(0, 1 - (c / D)^2)`, :math:`c = 0.1 + 0.2 / K` for K classes and D the total
+    variation between q and p. Labels are never all right, so q differs by about c where nothing
+    changed; the fewer the classes, the less do their errors cancel.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     True
     """
     sample = Sample(np.asarray(X_source), np.asarray(codes), np.asarray(X_target), n_classes)
-    return match_target(sample, clip=clip)
+    return match_target(sample, clip=clip).prior
 
 
 class Sample(NamedTuple):
@@ -86,6 +86,13 @@ class Sample(NamedTuple):
         return np.bincount(self.codes, minlength=self.n_classes) / len(self.codes)
 
 
+class Match(NamedTuple):
+    """Class proportions, and how much there is to them."""
+
+    prior: np.ndarray  # (n_classes,)
+    evidence: float  # s, see `estimate_target_prior`; 0: the proportions of the source
+
+
 def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
     """Proportions of `estimate_target_prior`, for columns of which some do not move.
 
@@ -100,7 +107,7 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
 
     Returns
     -------
-    ndarray of shape (n_classes,)
+    Match
     """
     q, y = sample.class_share, torch.from_numpy(sample.codes)
     for _ in range(_ROUNDS):
@@ -112,9 +119,9 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
         q = np.where(sample.class_share > 0, q, 0.0)
         q /= q.sum()
     distance = np.abs(q - sample.class_share).sum() / 2
-    noise = _NOISE / sample.n_classes
-    kept = 1 - (noise / distance) ** 2 if distance > noise else 0.0
-    return sample.class_share + kept * (q - sample.class_share)
+    noise = _NOISE[0] + _NOISE[1] / sample.n_classes
+    evidence = 1 - (noise / distance) ** 2 if distance > noise else 0.0
+    return Match(sample.class_share + evidence * (q - sample.class_share), evidence)
 
 
 def standardise_sides(sample, prior, fixed=None, clip=3.0):
