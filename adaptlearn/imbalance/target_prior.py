@@ -11,7 +11,7 @@ from .._pseudo_labels import closed_form_labels
 
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
-_NOISE, _FLOOR = (0.1, 0.2), 1e-3
+_NOISE, _FLOOR = 0.1, 1e-3
 
 
 def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
@@ -29,7 +29,7 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     3. q moves half-way to the mean of these labels' probabilities.
 
     In the end q is moved towards the source's proportions p, to :math:`p + s (q - p)` with
-    :math:`s = \max(0, 1 - (c / D)^2)`, :math:`c = 0.1 + 0.2 / K` for K classes and D the total
+    :math:`s = \max(0, 1 - (c / D)^2)`, :math:`c = 0.1 + 1 / K^2` for K classes and D the total
     variation between q and p. Labels are never all right, so q differs by about c where nothing
     changed; the fewer the classes, the less do their errors cancel.
 
@@ -119,7 +119,7 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
         q = np.where(sample.class_share > 0, q, 0.0)
         q /= q.sum()
     distance = np.abs(q - sample.class_share).sum() / 2
-    noise = _NOISE[0] + _NOISE[1] / sample.n_classes
+    noise = _NOISE + 1 / sample.n_classes**2
     evidence = 1 - (noise / distance) ** 2 if distance > noise else 0.0
     return Match(sample.class_share + evidence * (q - sample.class_share), evidence)
 
