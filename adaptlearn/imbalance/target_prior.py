@@ -19,7 +19,8 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
 
     A target in which another share of rows is of one class has other column means, and so has one
     whose inputs moved; standardised by its own mean and scale, the first would be taken for the
-    second. So both are found together. In each of eight rounds
+    second. So both are found together. It starts from labels for inputs that did not move. In each of
+    eight rounds
 
     1. the source is standardised under the class proportions q, and the target by statistics that
        go from the source's to its own only as far as class proportions do not explain the
@@ -60,12 +61,12 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     >>> import numpy as np
     >>> from adaptlearn.imbalance import estimate_target_prior
     >>> rng = np.random.default_rng(0)
-    >>> codes = np.arange(400) % 2
-    >>> X_source = rng.normal(size=(400, 2)) + 4 * codes[:, None]
-    >>> target_codes = (np.arange(400) % 10 > 0).astype(int)  # nine in ten are of class 1
-    >>> X_target = 5 * (rng.normal(size=(400, 2)) + 4 * target_codes[:, None]) + 30
-    >>> q = estimate_target_prior(X_source, codes, X_target, 2)
-    >>> bool(0.8 < q[1] < 0.95)
+    >>> codes = np.arange(500) % 5
+    >>> X_source = rng.normal(size=(500, 6)) + 4 * np.eye(6)[codes]
+    >>> target_codes = np.where(np.arange(500) < 250, 1, codes)  # .6 of class 1
+    >>> X_target = 1.5 * (rng.normal(size=(500, 6)) + 4 * np.eye(6)[target_codes]) + 1
+    >>> q = estimate_target_prior(X_source, codes, X_target, 5)
+    >>> bool(0.5 < q[1] < 0.65)
     True
     """
     sample = Sample(np.asarray(X_source), np.asarray(codes), np.asarray(X_target), n_classes)
@@ -110,11 +111,14 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
     Match
     """
     q, y = sample.class_share, torch.from_numpy(sample.codes)
-    for _ in range(_ROUNDS):
-        sides = standardise_sides(sample, q, fixed, clip)
+    for r in range(_ROUNDS + 1):
+        # A target of nearly one class, standardised by itself, looks like noise, and stays so:
+        # the first answer is one for inputs that did not move.
+        sides = standardise_sides(sample, q, fixed if r else True, clip)
         source, target = (torch.from_numpy(z * column_weight).float() for z in sides)
         found = closed_form_labels(source, y, target, sample.n_classes, _SHARPNESS, _RIDGE)
-        q = (1 - _DAMPING) * q + _DAMPING * found.double().mean(0).numpy()
+        damping = _DAMPING if r else 0.0
+        q = damping * q + (1 - damping) * found.double().mean(0).numpy()
         # The linear method spreads a little mass over all classes, also over those without rows.
         q = np.where(sample.class_share > 0, q, 0.0)
         q /= q.sum()
