@@ -245,6 +245,8 @@ BAD_PARAMETERS = {
     "target_sampling": ["balanced", None],
     "mixing": ["mix-up", 3, CORAL(), CrossEntropy(), ["mixup"], True],
     "resampler": ["smote", 3, CORAL(), True],
+    "label_shift": ["em", True],
+    "prior": ["targets", 0.5, [0.1] * 9, [-1.0, 2.0], [0.0, 0.0]],
     "optimizer": ["sdg", None],
     "schedule": ["cos", 3],
     "learning_rate": [0, -1.0, "fast"],

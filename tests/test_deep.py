@@ -580,7 +580,12 @@ def test_early_stopping_restores_the_best_epoch(cls, early_stopping):
 def test_early_stopping_holds_out_source_rows_by_class():
     X, y, Xt, _ = toy(100, 40)
     y = (np.arange(100) < 20).astype(int)
-    model = small(early_stopping="source", validation_fraction=0.25, callbacks=[SeenRows()])
+    model = small(
+        early_stopping="source",
+        validation_fraction=0.25,
+        callbacks=[SeenRows()],
+        sampling="instance",
+    )
     SeenRows.rows.clear()
     model.fit(X, y, X_target=Xt)
     held_out = sorted(set(range(100)) - SeenRows.rows)
@@ -785,7 +790,7 @@ def test_class_weight_and_sampling():
     y = (np.arange(200) >= 180).astype(int)
     X = rng.normal(size=(200, 2)) + y[:, None]
     Xt = rng.normal(size=(50, 2))
-    params = {"max_epochs": 25, "normalize": "source", "alignment": None}
+    params = {"max_epochs": 25, "normalize": "source", "alignment": None, "label_shift": None}
 
     def share(**more):
         return small(**(params | more)).fit(X, y, X_target=Xt).predict(X).mean()

@@ -90,7 +90,8 @@ def training_rows(clf, *args, **kwargs):
 def test_it_is_the_fit_on_resampled_rows(sampler, container):
     X, y, Xt, _ = problem()
     X, Xt = container(X), container(Xt)
-    params = {"normalize": None, "alignment": ["mcc", "coral"]}
+    # The target's proportions would be estimated from other rows.
+    params = {"normalize": None, "label_shift": None, "alignment": ["mcc", "coral"]}
     one = small(resampler=sampler, **params).fit(X, y, X_target=Xt)
     X_new, y_new = DomainResampler(sampler).fit_resample(X, y)
     two = small(**params).fit(X_new, y_new, X_target=Xt)
@@ -248,8 +249,9 @@ def test_goes_with_mixing_sampling_and_head():
 def test_agrees_with_the_wrapper():
     X, y, Xt, _ = problem()
     Xp, yp, domain = pack(X, y, Xt)
-    inside = small(normalize=None, resampler=SMOTE2).fit(Xp, yp, sample_domain=domain)
-    around = ResampledClassifier(small(normalize=None), SMOTE2).fit(Xp, yp, sample_domain=domain)
+    params = {"normalize": None, "label_shift": None}
+    inside = small(**params, resampler=SMOTE2).fit(Xp, yp, sample_domain=domain)
+    around = ResampledClassifier(small(**params), SMOTE2).fit(Xp, yp, sample_domain=domain)
     np.testing.assert_array_equal(inside.predict_proba(Xt), around.predict_proba(Xt))
 
 

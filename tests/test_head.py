@@ -260,7 +260,7 @@ def test_rare_classes_are_found():
     for seed in range(3):
         X, y, Xt, yt = long_tail(seed, counts=(300, 100, 30, 6), n_target=400)
         base = DomainAdaptationClassifier(
-            hidden_layer_sizes=(32,), alignment=None, random_state=seed
+            hidden_layer_sizes=(32,), alignment=None, label_shift=None, random_state=seed
         ).fit(X, y, X_target=Xt)
         plain = balanced_accuracy_score(yt, base.predict(Xt))
         for method, found in gains.items():

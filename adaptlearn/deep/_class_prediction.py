@@ -32,7 +32,8 @@ class PredictionMixin(ClassifierMixin):
         -------
         ndarray of shape (n_rows,)
         """
-        return self.classes_[self._scores(X, sample_domain).argmax(axis=1)]
+        best = self._scores(X, sample_domain).argmax(axis=1)
+        return self.classes_[best]
 
     def predict_proba(self, X, *, sample_domain=None):
         """Probability of each class.

@@ -19,8 +19,8 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
 
     A target in which another share of rows is of one class has other column means, and so has one
     whose inputs moved; standardised by its own mean and scale, the first would be taken for the
-    second. So both are found together. It starts from labels for inputs that did not move. In each of
-    eight rounds
+    second. So both are found together. The first answer is one for inputs that did not move. Then,
+    in each of eight rounds
 
     1. the source is standardised under the class proportions q, and the target by statistics that
        go from the source's to its own only as far as class proportions do not explain the
