@@ -225,7 +225,11 @@ def test_plan():
 
 
 def test_every_alignment_is_run_bare_and_with_options():
-    ours = {n for n, c in registered("alignment").items() if c.__module__.startswith("adaptlearn.")}
+    ours = {
+        n
+        for n, c in registered("alignment").items()
+        if c.__module__.startswith("adaptlearn.alignment.")
+    }
     for name in ours:
         assert label_shift.OURS[name] == {"alignment": name}
         bare = label_shift.OURS[f"{name}_bare"]

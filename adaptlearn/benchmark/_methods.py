@@ -76,7 +76,7 @@ def ours_config(parameters):
         values = {name: repr(value) for name, value in model.get_params().items()}
         recipe = model.alignment
         if isinstance(recipe, str) and recipe == "auto":
-            recipe = model._auto_alignment + model._auto_under_label_shift
+            recipe = [*np.atleast_1d(model._auto_alignment), *model._auto_under_label_shift]
         # A component's own defaults decide the result as much as the estimator's.
         known = registered("alignment")
         parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]

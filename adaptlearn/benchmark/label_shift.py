@@ -52,7 +52,9 @@ _PLAIN = {"label_shift": None, "sampling": "instance"}
 def _ours():
     """Name -> what differs from ``DomainAdaptationClassifier()``; every alignment twice."""
     known = registered("alignment").items()
-    alignments = sorted(name for name, cls in known if cls.__module__.startswith("adaptlearn."))
+    alignments = sorted(
+        name for name, cls in known if cls.__module__.startswith("adaptlearn.alignment.")
+    )
     return {
         "source_only": {"alignment": None, "normalize": "source", **_PLAIN},
         **{f"{a}_bare": {"alignment": a, "normalize": None, **_PLAIN} for a in alignments},

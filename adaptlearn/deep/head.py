@@ -107,7 +107,7 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
     >>> rng = np.random.default_rng(0)
     >>> y = np.repeat([0, 1], [300, 15])
     >>> X = rng.normal(size=(315, 2)) + 2 * y[:, None]
-    >>> clf = DomainAdaptationClassifier(max_epochs=5, random_state=0)
+    >>> clf = DomainAdaptationClassifier(max_epochs=5, label_shift=None, random_state=0)
     >>> clf = clf.fit(X, y, X_target=X + 10)
     >>> balanced = HeadRetrainer(FrozenEstimator(clf), random_state=0).fit(X, y)
     >>> rare = X[y == 1] + 10
