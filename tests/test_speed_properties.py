@@ -236,7 +236,7 @@ def test_smote_is_compared_on_as_many_rows_of_each_class():
     record = samplers.smote_cost(1010, 3, n_epochs=2)  # 1000 and 10 rows
     assert record["resampled_rows"] == 2000
     assert record["extra_bytes"] == 990 * 3 * 4
-    assert ("mixed_epoch" in record) == samplers.can_mix()
+    assert record["mixed_epoch"] > 0
 
 
 def test_command_is_known(capsys):

@@ -16,7 +16,7 @@ Method.__doc__ = """A method of the benchmark.
 """
 
 OURS = {
-    "source_only": {"alignment": None, "normalize": "source"},
+    "source_only": {"alignment": None, "normalize": "source", "label_shift": None},
     "domain_norm": {"alignment": None},
     "coral": {"alignment": "coral"},
     "mmd": {"alignment": "mmd"},

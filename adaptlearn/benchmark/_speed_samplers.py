@@ -156,13 +156,6 @@ def _fit(X, y, n_epochs, **mixing):
     )
 
 
-def can_mix():
-    """Whether the classifier has ``mixing=`` at all."""
-    from ..deep import DomainAdaptationClassifier
-
-    return "mixing" in DomainAdaptationClassifier().get_params()
-
-
 def smote_cost(n_rows, n_features, n_epochs=3):
     """Seconds of an epoch with SMOTE in the batch, and over rows that imbalanced-learn made.
 
@@ -178,15 +171,14 @@ def smote_cost(n_rows, n_features, n_epochs=3):
     dict
         ``rows``, ``features``, ``resampling`` (seconds of ``SMOTE().fit_resample``),
         ``resampled_rows``, ``extra_bytes`` of those rows, and the seconds ``resampled_epoch``,
-        ``resampled_fit``, ``plain_epoch``, and, with `can_mix`, ``mixed_epoch``, ``mixed_fit``.
+        ``resampled_fit``, ``plain_epoch``, ``mixed_epoch`` and ``mixed_fit``.
     """
     from imblearn.over_sampling import SMOTE
 
     X, y = smote_task(n_rows, n_features)
     record = {"rows": n_rows, "features": n_features, "plain_epoch": _fit(X, y, n_epochs).epoch}
-    if can_mix():
-        mixed = _fit(X, y, n_epochs, mixing="smote")
-        record |= {"mixed_epoch": mixed.epoch, "mixed_fit": mixed.fit}
+    mixed = _fit(X, y, n_epochs, mixing="smote")
+    record |= {"mixed_epoch": mixed.epoch, "mixed_fit": mixed.fit}
     started = time.perf_counter()
     X_more, y_more = SMOTE(random_state=SEED).fit_resample(X, y)
     resampling = time.perf_counter() - started

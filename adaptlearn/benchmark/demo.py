@@ -25,7 +25,7 @@ from .. import DomainAdaptationClassifier
 from ..datasets import load_scanned_digits
 from . import _protocol
 
-SOURCE_ONLY = {"alignment": None, "normalize": "source"}
+SOURCE_ONLY = {"alignment": None, "normalize": "source", "label_shift": None}
 METHODS = {
     "source only": SOURCE_ONLY,
     "CORAL": {"alignment": "coral"},
@@ -39,8 +39,8 @@ CEILING = "trained on target labels"
 LINEAR = "logistic regression"
 JOINT = {
     "source only": SOURCE_ONLY,
-    "MMD alone": {"alignment": "mmd", "normalize": None},
-    "MCC alone": {"alignment": "mcc", "normalize": None},
+    "MMD alone": {"alignment": "mmd", "normalize": None, "label_shift": None},
+    "MCC alone": {"alignment": "mcc", "normalize": None, "label_shift": None},
     "default": {},
 }
 """Methods of the second table. "alone" means on inputs as they are, blind to class proportions."""

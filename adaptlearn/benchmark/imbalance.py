@@ -36,7 +36,7 @@ VERSION = 1  # part of every result's fingerprint: raise it when rows or scaling
 
 _BALANCED = {"sampling": "balanced"}
 _BOTH = {**_BALANCED, "target_sampling": "pseudo_balanced"}
-_SOURCE_ONLY = {"alignment": None, "normalize": "source"}
+_SOURCE_ONLY = {"alignment": None, "normalize": "source", "label_shift": None}
 OURS = {
     "source_only": _SOURCE_ONLY,
     "source_only, logit_adjusted": {**_SOURCE_ONLY, "criterion": "logit_adjusted"},
