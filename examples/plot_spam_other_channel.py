@@ -61,8 +61,9 @@ predicted = {
 # %%
 # Inputs and proportions
 # ----------------------
-# The default adapts to both: it estimates the proportions of the target before it aligns anything,
-# so that more ham does not pass for moved words.
+# The default aligns the inputs. For the proportions it needs evidence that cannot be explained by
+# moved inputs, and with two classes there hardly is any: half of the words of these messages are
+# new. So it keeps to the proportions of the comments, and says spam too often.
 #
 # ``prior`` is read by ``predict``, so the same fitted network answers for several proportions. As
 # trained, it weighs classes as the source does. ``"target"`` takes the network's own estimate, and
@@ -89,15 +90,12 @@ for name, y in predicted.items():
 # %%
 # What helps
 # ----------
-# Alignment helps both classes together. ``prior`` trades one class for the other: towards less
-# spam there are fewer false alarms, and more spam gets through. Whether accuracy gains depends on
-# how much spam the network sees before that. On the real messages it saw too much, and the known
-# share brought accuracy from .82 to .92 for a spam recall of .78 in place of .97. On the generated
-# ones it saw about the right amount, since the target's own pseudo-labels took part in training,
-# and a correction on top went too far.
+# What nobody can tell from unlabelled rows, a little knowledge supplies: with the known share, the
+# aligned network is ahead of logistic regression in accuracy and in balanced accuracy. On the real
+# messages .87 and .81 against .80 and .65, on the generated ones .91 and .95 against .83 and .88.
 #
-# So compare two numbers that need no label: the share that the network predicts, and what you
-# expect. Where they agree, leave ``prior`` alone.
+# Two numbers that need no label tell whether to reach for ``prior``: the share that the network
+# predicts, and what you expect. Where they agree, leave it alone.
 recall = {
     name: confusion_matrix(y_target, y, normalize="true").diagonal()
     for name, y in predicted.items()
@@ -115,5 +113,6 @@ right.set(xlim=(0, 0.6), title="Share of messages called spam")
 figure.legend(loc="outside lower center", ncols=4)
 plt.show()
 
-assert scores["default"][1] > scores["logistic regression"][1]
+for known, plain in zip(scores["prior known"], scores["logistic regression"], strict=True):
+    assert known > plain
 assert predicted["prior known"].mean() < predicted["default"].mean()

@@ -44,7 +44,7 @@ JOINT = {
     "default": {},
 }
 """Methods of the second table. "alone" means on inputs as they are, blind to class proportions."""
-JOINT_RATIO, JOINT_DRAWS = 10, 3
+JOINT_RATIO, JOINT_DRAWS = 10, 6
 
 
 def main(argv=None):
