@@ -5,10 +5,17 @@ import pytest
 import torch
 
 from adaptlearn import Alignment, DomainAdaptationClassifier, load, pack
-from adaptlearn._domains import FitRows
+from adaptlearn._domains import DomainIndex, FitRows
 from adaptlearn.deep._label_shift import class_ratio
-from adaptlearn.imbalance import estimate_target_prior
-from adaptlearn.imbalance.target_prior import Sample, moved_share, standardise_sides
+from adaptlearn.deep._scaling import DomainScaler
+from adaptlearn.imbalance import estimate_target_prior, target_prior
+from adaptlearn.imbalance.target_prior import (
+    Sample,
+    match_target,
+    move_statistics,
+    moved_share,
+    standardise_sides,
+)
 
 
 def problem(seed, share, n=600, unit=1.5, offset=1.0):
@@ -81,6 +88,47 @@ def test_sides_are_standardised_as_far_as_they_moved():
     np.testing.assert_allclose(target[:, 0], (sample.target[:, 0] - mean) / target_scale)
     np.testing.assert_allclose(target[:, 1].mean(), 0, atol=1e-12)  # moved altogether
     np.testing.assert_allclose(target[:, 1].std(), 1)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected", "evidence"),
+    [
+        # D = .3 and c = .1 + 1/16: s = 1 - (.1625 / .3)^2 = .7066, q = .25 + .7066 (.55 - .25)
+        ([0.55, 0.15, 0.15, 0.15], [0.461979, 0.17934, 0.17934, 0.17934], 0.706597),
+        ([0.35, 0.25, 0.25, 0.15], [0.25, 0.25, 0.25, 0.25], 0.0),  # D = .1 is less than c
+    ],
+)
+def test_evidence_by_hand(labels, expected, evidence, monkeypatch):
+    monkeypatch.setattr(
+        target_prior,
+        "closed_form_labels",
+        lambda source, y, target, *rest: torch.tensor(labels).expand(len(target), 4),
+    )
+    rng = np.random.default_rng(0)
+    sample = Sample(rng.normal(size=(8, 2)), np.arange(8) % 4, rng.normal(size=(5, 2)), 4)
+    found = match_target(sample)
+    np.testing.assert_allclose(found.prior, expected, atol=1e-5)
+    assert found.evidence == pytest.approx(evidence, abs=1e-5)
+
+
+def test_moved_statistics_by_hand():
+    source = np.array([1.0, 0, 3]), np.array([2.0, 1, 0])
+    target = np.array([5.0, 4, 3]), np.array([8.0, 9, 0])
+    mean, scale = move_statistics(source, target, np.array([0.5, 1, 0.5]))
+    np.testing.assert_allclose(mean, [3, 4, 3])
+    np.testing.assert_allclose(scale, [4, 9, 0])  # geometric; a constant column stays one
+
+
+def test_scaler_moves_target_statistics_only():
+    Xs = np.array([[0.0], [4]] * 20) + np.linspace(0, 1e-3, 40)[:, None]
+    Xt = np.array([[6.0], [22]] * 20) + np.linspace(0, 1e-3, 40)[:, None]
+    slots, index = np.repeat([0, 1], 40), DomainIndex((0,), (-1,))
+    given = [Xs, Xt], slots, index
+    own = DomainScaler.fit(*given, by_domain=True)
+    half = DomainScaler.fit(*given, by_domain=True, moved=np.array([0.5]))
+    np.testing.assert_allclose(own.mean[[0, 1], 0], [2, 14], atol=1e-2)
+    np.testing.assert_allclose(half.mean[:, 0], [2, 8, 2, 8], atol=1e-2)
+    np.testing.assert_allclose(half.scale[:, 0], [2, 4, 2, 4], atol=1e-2)
 
 
 def test_constant_and_equal_columns():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..imbalance.target_prior import move_statistics
 from ._rows import chunks, dense, rows_of
 
 _FLOOR = 1e-3
@@ -88,14 +89,9 @@ class DomainScaler:
         if by_domain:
             if moved is not None and n_sources < n_domains:
                 of_target = np.r_[~is_source, False, True]
-                of_source = mean[n_domains].copy(), scale[n_domains].copy()
-                mean[of_target] = of_source[0] + moved * (mean[of_target] - of_source[0])
-                # The floor makes both positive, or both 0 where a column never varies.
-                growth = np.divide(
-                    scale[of_target], of_source[1],
-                    out=np.ones_like(scale[of_target]), where=of_source[1] > 0,
-                )  # fmt: skip
-                scale[of_target] = of_source[1] * growth**moved
+                of_source = mean[n_domains], scale[n_domains]
+                own = mean[of_target], scale[of_target]
+                mean[of_target], scale[of_target] = move_statistics(of_source, own, moved)
             discrete, column_weight = column_kinds(parts, slots, weight)
             pooled_mean, pooled_var = _pool(mass, means, var)
             mean[:, discrete] = pooled_mean[discrete]

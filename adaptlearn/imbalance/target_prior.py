@@ -136,10 +136,25 @@ def standardise_sides(sample, prior, fixed=None, clip=3.0):
     floor = _FLOOR * np.sqrt((sample.source.var(0) + sample.target.var(0)) / 2) + 1e-12
     scale, target_scale = np.maximum(scale, floor), np.maximum(target_scale, floor)
     share = moved_share(sample, prior, fixed)
-    target_mean = mean + share * (target_mean - mean)
-    target_scale = scale * (target_scale / scale) ** share
+    target_mean, target_scale = move_statistics((mean, scale), (target_mean, target_scale), share)
     sides = (sample.source - mean) / scale, (sample.target - target_mean) / target_scale
     return sides if clip is None else [np.clip(z, -clip, clip) for z in sides]
+
+
+def move_statistics(source, target, share):
+    """Mean and scale on the way from the source's to the target's, by `share` of it.
+
+    Parameters
+    ----------
+    source, target : pairs of ndarrays of shape (..., d)
+        Mean and scale; scales of both are positive, or 0 where a column never varies.
+    share : ndarray of shape (d,), in [0, 1]
+    """
+    (mean, scale), (target_mean, target_scale) = source, target
+    growth = np.divide(
+        target_scale, scale, out=np.ones(np.shape(target_scale)), where=scale > 0
+    )  # fmt: skip
+    return mean + share * (target_mean - mean), scale * growth**share
 
 
 def moved_share(sample, prior, fixed=None):
