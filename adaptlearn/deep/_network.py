@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from ._norm import DomainBatchNorm, DomainContext, convert_batch_norm
+from ._raw import ExtractorBackbone
 
 
 class Network(nn.Module):
@@ -87,15 +88,15 @@ def build_network(
         layers = [nn.Linear(width_in, width_out), *norm(width_out), nn.ReLU()]
         return layers + ([nn.Dropout(dropout)] if dropout else [])
 
-    width = input_shape[0]
     if backbone is None:
-        layers = []
+        layers, width = [], input_shape[0]
         for size in hidden_layer_sizes:
             layers += dense(width, size)
             width = size
         body = nn.Sequential(*layers)
     else:
-        body = make_backbone(backbone, input_shape)
+        body = backbone if isinstance(backbone, ExtractorBackbone) else None
+        body = make_backbone(backbone, input_shape) if body is None else body
         if normalize == "domain":
             body = convert_batch_norm(nn.Sequential(body), *sides, context)[0]
         width = backbone_width(body, input_shape, context)
@@ -136,13 +137,15 @@ def make_backbone(backbone, input_shape):
 
 
 def backbone_width(module, input_shape, context):
-    """Number of features of one row, found with two rows of zeros."""
+    """Number of features of one row, found with two rows of zeros (or two examples)."""
     context.segments = [(0, 0, 2)]
     parameter = next(module.parameters(), torch.zeros(()))
     was_training = module.training
     module.eval()
+    of_extractor = isinstance(module, ExtractorBackbone)
+    zeros = () if of_extractor else torch.zeros((2, *input_shape), dtype=parameter.dtype)
     with torch.no_grad():
-        out = module(torch.zeros((2, *input_shape), dtype=parameter.dtype))
+        out = module(module.example() if of_extractor else zeros)
     module.train(was_training)
     if not isinstance(out, torch.Tensor) or out.ndim < 2 or len(out) != 2:
         raise ValueError(

@@ -6,9 +6,12 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ._raw import is_raw
+
 # Above this many bytes (as float32) rows stay where they are and are converted batch by batch.
 _EAGER_BYTES = 2**30
 _CHUNK_BYTES = 2**24
+_FORWARD_ROWS = 4096
 
 
 def is_lazy(X):
@@ -28,7 +31,13 @@ def dense(X, rows):
 
 
 def rows_of(parts, rows):
-    """Dense block of some rows (an index array) of blocks that stand one after the other."""
+    """Dense block of some rows (an index array) of blocks that stand one after the other.
+
+    Raw rows of an extractor come as a list.
+    """
+    if is_raw(parts[0]):
+        every = [row for part in parts for row in part.rows]
+        return [every[i] for i in rows]
     if len(parts) == 1:
         return dense(parts[0], rows)
     starts = np.cumsum([0] + [part.shape[0] for part in parts])
@@ -118,6 +127,10 @@ class Rows:
         index = index.cpu().numpy()
         block = rows_of(self.parts, index)
         return to_tensor(block, self.slots[index], self.scaler, self.dtype).to(self.device)
+
+    def blocks(self, index):
+        """Positions in `index`, in groups for one forward pass each."""
+        return torch.arange(len(index), device=index.device).split(_FORWARD_ROWS)
 
 
 def to_tensor(block, slots, scaler, dtype):

@@ -66,7 +66,7 @@ class Extractor(
     distinct row that is not in the cache; and puts the features back in the order of the rows.
 
     The network is never changed: it runs in evaluation mode, without gradients. Global random
-    generators are left as they are. Estimators that fine-tune (``backbone=extractor``) train a copy.
+    generators are left as they are. Estimators that fine-tune (``backbone=``) train a copy.
 
     See Also
     --------
