@@ -51,10 +51,12 @@ class LowRank(nn.Module):
         change = self.scale * (self.B @ self.A.flatten(1)).view(len(self.B), *self.A.shape[1:])
         return self.base.weight + (change.T if _is_transposed(self.base) else change)
 
-    @property
-    def bias(self):
-        """Of the fixed projection."""
-        return self.base.bias
+    def __getattr__(self, name):
+        """What networks ask their projections for: bias, stride, number of inputs, ..."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("base"), name)
 
 
 def add_adapters(module, rank, alpha, generator):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from ._layer_groups import layer_groups
 from ._low_rank import LowRank, add_adapters
@@ -142,11 +145,14 @@ def make_plan(mode, settings, network, generator):
 
 
 def _checkpoint_gradients(backbone):
-    for module in backbone.modules():
-        if getattr(module, "supports_gradient_checkpointing", False):
-            module.gradient_checkpointing_enable({"use_reentrant": False})
-            return
-    raise ValueError(
-        "gradient_checkpointing=True needs a backbone of transformers that supports it; this one "
-        "does not. Use smaller batches with accumulate=."
-    )
+    # The switches that transformers has in its blocks. Its own method would also add hooks, which
+    # cannot be pickled and are of use for inputs without gradients in reentrant mode alone.
+    blocks = [module for module in backbone.modules() if hasattr(module, "gradient_checkpointing")]
+    if not blocks:
+        raise ValueError(
+            "gradient_checkpointing=True needs a backbone of transformers that supports it; this "
+            "one does not. Use smaller batches with accumulate=."
+        )
+    for block in blocks:
+        block.gradient_checkpointing = True
+        block._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)

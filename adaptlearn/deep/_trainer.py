@@ -98,6 +98,14 @@ class Trainer(NeuralNet):
     def _default_callbacks(self):
         return []  # our own epoch record stands in for skorch's timers and prints
 
+    def __getstate__(self):
+        # skorch writes what it was given beside what it made of it: here one and the same.
+        return {**super().__getstate__(), "module": None, "criterion": None}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.module, self.criterion = self.module_, self.criterion_
+
     def initialize_criterion(self):
         """Take the objective as it is: it was built for this fit."""
         self.criterion_ = self.criterion

@@ -1,0 +1,521 @@
+"""Fine-tuning: every family in every mode, and what each mode trains."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from fine_tuned import (
+    IMAGE,
+    IMAGES,
+    LABELS,
+    MODES,
+    TEXT,
+    TEXTS,
+    Models,
+    equal,
+    extractor,
+    rows,
+    small,
+    weights,
+)
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+from skorch.callbacks import Callback
+from tiny_models import image_model, save_text, text_model
+from torch import nn
+from toy_networks import ROWS, Mixer, letters
+
+from adaptlearn import (
+    DANNClassifier,
+    DomainAdaptationClassifier,
+    DomainAdaptationRegressor,
+    EmbeddingCache,
+    FineTuneClassifier,
+    FineTuneRegressor,
+    FineTuning,
+    HeadRetrainer,
+    ImageExtractor,
+    LabelledScorer,
+    TextExtractor,
+    WithTarget,
+    load,
+    pack,
+)
+from adaptlearn.deep._norm import DomainBatchNorm
+from adaptlearn.extractors._fingerprint import module_fingerprint
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    return Models(tmp_path_factory)
+
+
+def changed(estimator, original):
+    """Names of backbone parameters that are no longer those of the pretrained module."""
+    before = dict(original.named_parameters())
+    after = estimator.net_.module_.backbone.module.named_parameters()
+    return {name for name, p in after if not torch.equal(p, before[name])}
+
+
+# --- every family in every mode ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [*TEXT, *IMAGE])
+def test_family_in_every_mode(models, kind, tmp_path):
+    X, backbone = rows(kind), extractor(models, kind)
+    shared = backbone.fit(X)._network(torch.device("cpu")).module
+    before = module_fingerprint(shared)
+    for mode in MODES:
+        estimator = small(backbone, finetune=mode).fit(X, LABELS)
+        proba = estimator.predict_proba(X)
+        assert proba.shape == (24, 2) and np.isfinite(proba).all()
+        assert np.array_equal(estimator.classes_, [0, 1])
+        assert estimator.transform(X).shape == (24, estimator._n_features_out)
+        for twin in (pickle.loads(pickle.dumps(estimator)), copy.deepcopy(estimator)):
+            assert equal(weights(twin), weights(estimator))
+            np.testing.assert_array_equal(twin.predict_proba(X), proba)
+        estimator.save(tmp_path / "model")
+        again = load(tmp_path / "model")
+        np.testing.assert_array_equal(again.predict_proba(X), proba)
+        again.partial_fit(X, LABELS)
+        assert not equal(weights(again), weights(estimator))
+        fresh = clone(estimator)
+        assert not [k for k in vars(fresh) if k.endswith("_")]
+        assert equal(weights(fresh.fit(X, LABELS)), weights(estimator)), "refits differ"
+    assert module_fingerprint(shared) == before, "the network that all extractors share was trained"
+
+
+@pytest.mark.parametrize("kind", ["bert", "resnet"])
+def test_search_over_modes(models, kind):
+    search = GridSearchCV(
+        small(extractor(models, kind), max_epochs=1),
+        {"finetune": MODES, "bottleneck": [None, 4]},
+        cv=2,
+        error_score="raise",
+    )
+    search.fit(rows(kind), LABELS)
+    assert len(search.cv_results_["params"]) == 12
+    assert len(search.predict(rows(kind))) == 24
+
+
+# --- what each mode trains --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "resnet", "swin"])
+@pytest.mark.parametrize("mode", ["head", "last:1", "last:2", "full", "gradual", "lora"])
+def test_exactly_the_layers_asked_for_change(models, kind, mode):
+    make = text_model if kind in TEXT else image_model
+    original = make(kind)
+    estimator = small(extractor(models, kind), finetune=mode, normalize="source")
+    estimator.fit(rows(kind), LABELS)
+    groups = estimator.net_.plan.groups
+    assert groups.n == 3
+    if mode == "lora":
+        after = dict(estimator.net_.module_.backbone.module.named_parameters())
+        for name, p in original.named_parameters():
+            parts = name.rpartition(".")
+            base = f"{parts[0]}.base.{parts[2]}"
+            assert torch.equal(p, after[name] if name in after else after[base])
+        return
+    touched = {groups.of_parameter(f"module.{name}") for name in changed(estimator, original)}
+    expected = {"head": set(), "last:1": {2}, "last:2": {1, 2}}.get(mode, {0, 1, 2})
+    assert touched == expected
+
+
+def test_a_frozen_extractor_is_a_pipeline(models):
+    X, y, _ = pack(TEXTS, LABELS, TEXTS[::-1])
+    backbone, params = extractor(models, "bert"), {"max_epochs": 3, "random_state": 0}
+    inside = DomainAdaptationClassifier(backbone=backbone, **params).fit(X, y)
+    outside = make_pipeline(backbone, DomainAdaptationClassifier(**params)).fit(X, y)
+    np.testing.assert_array_equal(inside.predict_proba(TEXTS), outside.predict_proba(TEXTS))
+    assert equal(weights(inside), weights(outside[-1]))
+
+
+def test_automatic_modes(models):
+    backbone = extractor(models, "bert")
+    given = {"max_epochs": 1, "random_state": 0, "alignment": None, "normalize": None}
+    assert (
+        DomainAdaptationClassifier(backbone=backbone, **given).fit(TEXTS, LABELS).net_.plan.mode
+        == "frozen"
+    )
+    assert small(backbone, max_epochs=1).fit(TEXTS, LABELS).net_.plan.mode == "gradual"
+    X = np.random.default_rng(0).normal(size=(24, 3))
+    module = nn.Linear(3, 4)
+    plain = DomainAdaptationClassifier(backbone=module, **given).fit(X, LABELS)
+    assert plain.net_.plan.mode == "plain" and len(plain.net_.optimizer_.param_groups) == 1
+    frozen = DomainAdaptationClassifier(backbone=module, finetune="frozen", **given).fit(X, LABELS)
+    assert torch.equal(frozen.net_.module_.backbone.weight, module.weight)
+    assert FineTuneClassifier(module, max_epochs=1).fit(X, LABELS).net_.plan.mode == "gradual"
+    assert FineTuneClassifier(max_epochs=1).fit(X, LABELS).net_.plan.mode == "plain"
+
+
+def test_layers_that_are_not_trained_neither_drop_nor_update_statistics():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.ModuleList(
+                nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3), nn.Dropout(0.5)) for _ in "ab"
+            )
+
+        def forward(self, x):
+            for layer in self.layers:
+                x = layer(x)
+            return x
+
+    X = np.random.default_rng(0).normal(size=(24, 3)) + 5
+    seen = {}
+
+    class Look(Callback):
+        def on_batch_end(self, net, **_):
+            backbone = net.module_.backbone
+            seen.update({name: module.training for name, module in backbone.named_modules()})
+
+    def fit(**params):
+        given = {"normalize": "source", "callbacks": [Look()], "finetune": "last:1"}
+        return small(Net(), **(given | params)).fit(X, LABELS).net_.module_.backbone.layers
+
+    lower, upper = fit()
+    assert seen["layers.1.2"] and seen["layers.1.1"] and seen["layers.1"]
+    assert not (seen["layers.0.2"] or seen["layers.0.1"] or seen["layers.0"])
+    assert torch.equal(lower[1].running_mean, torch.zeros(3)) and lower[1].num_batches_tracked == 0
+    assert not torch.equal(upper[1].running_mean, torch.zeros(3))
+    fixed = fit(finetune=FineTuning("full", freeze_batch_norm=True))
+    for layer in fixed:
+        assert torch.equal(layer[1].running_mean, torch.zeros(3))
+        assert torch.equal(layer[1].weight, torch.ones(3))
+    assert not torch.equal(fixed[0][0].weight, lower[0].weight)
+    by_domain, _ = fit(normalize="domain", finetune="head")  # statistics, but no weights
+    assert isinstance(by_domain[1], DomainBatchNorm)
+    assert torch.equal(by_domain[1].weight, torch.ones(3))
+    assert not torch.equal(by_domain[1].running_mean[0], torch.zeros(3))
+
+
+# --- nothing of the user's is changed; runs repeat --------------------------------------------
+
+
+class Codes(nn.Module):
+    """One vector per text: its first codes."""
+
+    def forward(self, ids):
+        return nn.functional.pad(ids, (0, 3))[:, :3].float()
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_users_module_is_left_alone(mode):
+    module = Mixer().train() if mode != "lora" else nn.Sequential(Codes(), nn.Linear(3, 64))
+    before = {k: v.clone() for k, v in module.state_dict().items()}
+    backbone = TextExtractor(module, tokenizer=letters)
+    estimator = small(backbone, finetune=mode).fit(TEXTS, LABELS)
+    assert all(torch.equal(v, before[k]) for k, v in module.state_dict().items())
+    assert module.training and all(p.requires_grad for p in module.parameters())
+    assert not hasattr(backbone, "_fitted") and estimator.backbone is backbone
+    assert all(p.grad is None for p in module.parameters())
+
+
+def test_global_generators_are_untouched(models):
+    np.random.seed(3)  # noqa: NPY002
+    torch.manual_seed(3)
+    before = np.random.get_state()[1].copy(), torch.get_rng_state()  # noqa: NPY002
+    for mode in MODES:
+        small(extractor(models, "bert"), finetune=mode, max_epochs=1).fit(TEXTS, LABELS)
+    np.testing.assert_array_equal(np.random.get_state()[1], before[0])  # noqa: NPY002
+    assert torch.equal(torch.get_rng_state(), before[1])
+
+
+class Interrupt(Callback):
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **_):
+        if len(net.history) > self.epoch:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("mode", ["frozen", "gradual", "lora"])
+def test_resuming_ends_as_if_undisturbed(models, mode, tmp_path):
+    given = {"finetune": mode, "max_epochs": 4}
+    whole = small(extractor(models, "bert"), **given).fit(TEXTS, LABELS)
+    given["checkpoint"] = tmp_path
+    estimator = small(extractor(models, "bert"), callbacks=[Interrupt(2)], **given)
+    with pytest.raises(KeyboardInterrupt):
+        estimator.fit(TEXTS, LABELS)
+    resumed = estimator.set_params(callbacks=None).fit(TEXTS, LABELS)
+    assert equal(weights(resumed), weights(whole))
+    other = small(extractor(models, "bert"), **given).fit([t + " red" for t in TEXTS], LABELS)
+    assert not equal(weights(other), weights(whole)), "other texts took up the checkpoint"
+
+
+# --- rows, as people have them ----------------------------------------------------------------
+
+
+def text_containers():
+    pandas, polars = pytest.importorskip("pandas"), pytest.importorskip("polars")
+    return [
+        TEXTS, np.array(TEXTS), np.array(TEXTS, object), pandas.Series(TEXTS),
+        pandas.DataFrame({"text": TEXTS}), polars.Series(TEXTS), np.array(TEXTS)[:, None],
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_containers_of_texts(models, mode):
+    expected = small(extractor(models, "bert"), finetune=mode).fit(TEXTS, LABELS)
+    for X in text_containers():
+        estimator = small(extractor(models, "bert"), finetune=mode).fit(X, LABELS)
+        assert equal(weights(estimator), weights(expected))
+        np.testing.assert_array_equal(estimator.predict_proba(X), expected.predict_proba(TEXTS))
+        assert estimator.score(X, LABELS) == expected.score(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_containers_of_images(models, mode, tmp_path):
+    from PIL import Image
+
+    paths = [tmp_path / f"{i}.png" for i in range(24)]
+    for path, image in zip(paths, IMAGES, strict=True):
+        Image.fromarray(image).save(path)
+    expected = small(extractor(models, "vit"), finetune=mode).fit(IMAGES, LABELS)
+    for X in (paths, list(map(str, paths)), [Image.fromarray(i) for i in IMAGES], list(IMAGES)):
+        estimator = small(extractor(models, "vit"), finetune=mode).fit(X, LABELS)
+        assert equal(weights(estimator), weights(expected))
+        np.testing.assert_array_equal(estimator.predict(X), expected.predict(IMAGES))
+
+
+def test_images_that_do_not_fit_are_read_batch_by_batch(models, monkeypatch):
+    expected = weights(small(extractor(models, "vit"), finetune="full").fit(IMAGES, LABELS))
+    kept = []
+    prepare = ImageExtractor._prepare
+
+    def watch(self, rows, network, keep):
+        kept.append(prepare(self, rows, network, keep))
+        return kept[-1]
+
+    monkeypatch.setattr(ImageExtractor, "_prepare", watch)
+    again = small(extractor(models, "vit"), finetune="full").fit(IMAGES, LABELS)
+    assert [type(prepared[0]) for prepared in kept if len(prepared) == 24] == [torch.Tensor]
+    assert kept[0][0].dtype == torch.uint8 and kept[0][0].shape == (3, 32, 32)
+    monkeypatch.setattr("adaptlearn.extractors.image._KEPT_BYTES", 24 * 3 * 32 * 32 - 1)
+    lazy = small(extractor(models, "vit"), finetune="full").fit(IMAGES, LABELS)
+    assert isinstance([prepared[0] for prepared in kept if len(prepared) == 24][-1], np.ndarray)
+    assert equal(weights(lazy), expected) and equal(weights(again), expected)
+
+
+def test_texts_are_tokenised_once_in_a_fit():
+    calls = []
+
+    def tokenizer(texts):
+        calls.extend(texts)
+        return letters(texts)
+
+    backbone = TextExtractor(Mixer(), tokenizer=tokenizer)
+    small(backbone, finetune="full", max_epochs=5, early_stopping=False).fit(TEXTS, LABELS)
+    assert sum(text in TEXTS for text in calls) == 24
+
+
+@pytest.mark.parametrize("kind", ["bert", "vit"])
+def test_answers_do_not_depend_on_the_rows_beside(models, kind):
+    X = rows(kind)
+    estimator = small(extractor(models, kind), finetune="full").fit(X, LABELS)
+    together = estimator.predict_proba(X)
+    for i in (0, 3, 17):
+        np.testing.assert_allclose(estimator.predict_proba(X[i : i + 1])[0], together[i], atol=1e-5)
+    np.testing.assert_allclose(estimator.predict_proba(X[::-1])[::-1], together, atol=1e-5)
+
+
+def test_a_search_over_a_frozen_backbone_runs_each_row_once():
+    backbone = TextExtractor(Mixer(seed=5), tokenizer=letters, cache=EmbeddingCache())
+    search = GridSearchCV(
+        DomainAdaptationClassifier(backbone=backbone, max_epochs=1, random_state=0),
+        {"learning_rate": [1e-3, 1e-2], "bottleneck": [None, 4]},
+        cv=3,
+        scoring=LabelledScorer("accuracy"),
+    )
+    X, y, _ = pack(TEXTS, LABELS, [f"{text} far" for text in TEXTS])
+    del ROWS[:]
+    search.fit(X, y)
+    assert sum(ROWS) == len(set(X)) == 20
+    search.fit(X, y)
+    assert sum(ROWS) == 20
+
+
+# --- two sides, and scikit-learn's tools ------------------------------------------------------
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full", "lora"])
+@pytest.mark.parametrize("alignment", ["auto", "dann", ["cdan", "mcc"]], ids=str)
+def test_alignment_of_two_sides(models, mode, alignment):
+    target = [f"{text} on the mat" for text in TEXTS[:15]]
+    estimator = small(
+        extractor(models, "bert"), DomainAdaptationClassifier, finetune=mode, alignment=alignment
+    )
+    direct = estimator.fit(TEXTS, LABELS, X_target=target)
+    assert direct.predict(target).shape == (15,)
+    X, y, domain = pack(TEXTS, LABELS, target)
+    packed = clone(estimator).fit(X, y)
+    assert packed.predict_proba(X, sample_domain=domain).shape == (39, 2)
+    assert np.isfinite(packed.score(X, y))
+    alone = clone(estimator).set_params(alignment_weight=0).fit(X, y)
+    assert not equal(weights(alone), weights(packed)), "the alignment trained nothing"
+
+
+def test_resnet_keeps_statistics_of_each_domain(models):
+    estimator = small(extractor(models, "resnet"), DANNClassifier, finetune="last:1")
+    estimator.fit(IMAGES, LABELS, X_target=255 - IMAGES)
+    norms = [m for m in estimator.net_.module_.modules() if isinstance(m, DomainBatchNorm)]
+    assert norms and not torch.equal(norms[0].running_mean[0], norms[0].running_mean[1])
+    both = [estimator.predict_proba(IMAGES, sample_domain=side) for side in ("source", "target")]
+    assert not np.allclose(*both)
+
+
+def test_tools_of_scikit_learn(models):
+    backbone = extractor(models, "bert")
+    X, y, _ = pack(TEXTS, LABELS, TEXTS[:12])
+    strip = FunctionTransformer(lambda texts: [text.strip() for text in texts])
+    for mode in ("frozen", "last:1"):
+        pipe = make_pipeline(strip, small(backbone, DomainAdaptationClassifier, finetune=mode))
+        assert len(pipe.fit(X, y).predict(X)) == 36
+        scores = cross_val_score(pipe, X, y, cv=2, scoring=LabelledScorer("accuracy"))
+        assert np.isfinite(scores).all()
+        head = HeadRetrainer(small(backbone, finetune=mode), n_steps=5, random_state=0)
+        assert len(head.fit(TEXTS, LABELS).predict(TEXTS)) == 24
+        shared = WithTarget(small(backbone, DomainAdaptationClassifier, finetune=mode), TEXTS[:12])
+        assert len(shared.fit(TEXTS, LABELS).predict(TEXTS)) == 24
+        shifted = small(
+            backbone, DomainAdaptationClassifier, finetune=mode, label_shift="bbse", max_epochs=1
+        )
+        assert shifted.fit(X, y).target_prior_.sum() == pytest.approx(1)
+    assert small(backbone).set_params(backbone__pooling="cls").backbone.pooling == "cls"
+
+
+def test_early_stopping_keeps_the_best_epoch(models):
+    X, y = TEXTS * 10, np.tile(LABELS, 10)
+    estimator = small(
+        extractor(models, "bert"), finetune="full", max_epochs=6, learning_rate=0.02, batch_size=32
+    ).fit(X, y)
+    losses = [
+        record["valid_loss"] for record in estimator.history_
+    ]  # 240 rows: "auto" holds out 24
+    best = 1 + int(np.argmin(losses))
+    shorter = estimator.net_.history
+    assert len(shorter) == len(losses) >= best
+    few = small(extractor(models, "bert"), finetune="full").fit(TEXTS, LABELS)
+    assert "valid_loss" not in few.history_[0], "24 rows are too few to hold some out"
+
+
+@pytest.mark.filterwarnings("error")
+def test_regression_and_no_word_of_a_target(models):
+    y = np.array([len(text) for text in TEXTS], float)
+    reg = FineTuneRegressor(
+        extractor(models, "bert"), finetune="full", learning_rate=0.01, random_state=0
+    )
+    assert reg.fit(TEXTS, y).score(TEXTS, y) > 0.5
+    both = small(extractor(models, "bert"), DomainAdaptationRegressor, finetune="last:1")
+    assert both.fit(TEXTS, y, X_target=TEXTS[::-1]).predict(TEXTS).shape == (24,)
+    FineTuneClassifier(max_epochs=1, random_state=0).fit(np.eye(24), LABELS)
+
+
+def test_fine_tuning_learns(models):
+    """Texts that differ in one word out of several."""
+    for mode in ("full", "gradual", "lora"):
+        estimator = small(
+            extractor(models, "bert"), finetune=mode, learning_rate=0.02, max_epochs=25
+        )
+        assert estimator.fit(TEXTS, LABELS).score(TEXTS, LABELS) == 1
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "finetune, message",
+    [
+        ("lst:2", r"finetune='lst:2' is not known; allowed are 'auto'.*'last:N'"),
+        ("last:0", r"finetune='last:0' is not known"),
+        ("last:9", r"the backbone has 3 layer groups, so that N is at most 3"),
+        (FineTuning("full", layer_decay=0), r"'layer_decay' parameter of FineTuning"),
+        (FineTuning("full", warmup=1.0), r"'warmup' parameter of FineTuning"),
+        (FineTuning("full", accumulate=0), r"'accumulate' parameter of FineTuning"),
+    ],
+    ids=str,
+)
+def test_bad_settings(models, finetune, message):
+    with pytest.raises(ValueError, match=message):
+        small(extractor(models, "bert"), finetune=finetune).fit(TEXTS, LABELS)
+
+
+def test_other_errors(models):
+    X = np.random.default_rng(0).normal(size=(24, 3))
+    with pytest.raises(ValueError, match=r"finetune='full' .*backbone=None.*Give backbone="):
+        FineTuneClassifier(finetune="full").fit(X, LABELS)
+    with pytest.raises(TypeError, match=r"finetune=3 of type int must be one of 'auto'"):
+        FineTuneClassifier(finetune=3).fit(X, LABELS)
+    with pytest.raises(ValueError, match=r"row 1 of X is None, not a text"):
+        small(extractor(models, "bert"), finetune="full").fit(["a", None] * 12, LABELS)
+    with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.* cannot be read as an image"):
+        bad = [*IMAGES[:2], "no_such.png", *IMAGES[3:]]
+        small(extractor(models, "vit"), finetune="full").fit(bad, LABELS)
+    skipping = extractor(models, "vit", errors="skip")
+    with (
+        pytest.warns(UserWarning, match="left out"),
+        pytest.raises(ValueError, match=r"1 rows of X have no finite embedding \(rows 2\)"),
+    ):
+        small(skipping, finetune="frozen").fit(bad, LABELS)
+    with pytest.raises(ValueError, match=r"no linear projection or convolution.*'full'"):
+        small(TextExtractor(Mixer(), tokenizer=letters), finetune="lora").fit(TEXTS, LABELS)
+    from imblearn.over_sampling import RandomOverSampler
+
+    with pytest.raises(ValueError, match=r"needs rows of numbers"):
+        small(extractor(models, "bert"), finetune="full", resampler=RandomOverSampler()).fit(
+            TEXTS, LABELS
+        )
+    frozen = small(extractor(models, "bert"), finetune="frozen", resampler=RandomOverSampler())
+    assert len(frozen.fit(TEXTS[:20], np.arange(20) % 3 % 2).predict(TEXTS)) == 24
+
+
+def test_nested_parameters():
+    clf = FineTuneClassifier(finetune="gradual").set_params(finetune__warmup=0.3)
+    assert clf.finetune.mode == "gradual" and clf.finetune.warmup == 0.3
+    assert clf.get_params()["finetune__layer_decay"] == 0.8
+    with pytest.raises(ValueError, match="Did you mean 'layer_decay'"):
+        clf.set_params(finetune__layer_dacay=0.5)
+    with pytest.raises(ValueError, match="Did you mean 'finetune'"):
+        clf.set_params(fine_tune="full")
+    with pytest.raises(ValueError, match="alignment"):
+        clf.set_params(alignment="dann")
+
+
+def test_a_saved_frozen_model_knows_its_extractor(tmp_path):
+    save_text(tmp_path, "bert")
+    estimator = small(TextExtractor(str(tmp_path)), finetune="frozen").fit(TEXTS, LABELS)
+    estimator.save(tmp_path / "saved")
+    save_text(tmp_path, "bert", seed=1)  # other weights in the same place
+    with pytest.raises(ValueError, match="not the one that the estimator was fitted with"):
+        load(tmp_path / "saved")
+
+
+def test_saving_an_extractor_around_a_module(tmp_path):
+    estimator = small(
+        TextExtractor(Mixer(), tokenizer=letters), finetune=FineTuning("full", warmup=0.2)
+    ).fit(TEXTS, LABELS)
+    estimator.save(tmp_path / "saved")
+    with pytest.raises(ValueError, match="'Mixer'"):
+        load(tmp_path / "saved")
+    again = load(tmp_path / "saved", components={"Mixer": Mixer, "letters": letters})
+    np.testing.assert_array_equal(again.predict_proba(TEXTS), estimator.predict_proba(TEXTS))
+    assert again.finetune.warmup == 0.2
+
+
+def test_a_pickle_holds_given_and_trained_weights_once_each():
+    module = nn.Embedding(64, 10_000)
+    estimator = small(TextExtractor(module, tokenizer=letters), finetune="head").fit(TEXTS, LABELS)
+    assert len(pickle.dumps(estimator)) < 2 * module.weight.nbytes + 500_000
+
+
+def test_a_pickle_of_a_frozen_named_model_holds_no_weights(models):
+    estimator = small(extractor(models, "bert"), finetune="frozen").fit(TEXTS, LABELS)
+    names = [name for name, _ in estimator.net_.module_.named_parameters()]
+    assert names and not any("module" in name for name in names)
+    assert not any(isinstance(value, nn.Module) for value in vars(estimator._embedder).values())
