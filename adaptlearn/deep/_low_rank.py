@@ -80,7 +80,7 @@ def add_adapters(module, rank, alpha, generator):
     places = [
         (parent, name, child)
         for parent in module.modules()
-        for name, child in parent.named_children()
+        for name, child in parent._modules.items()  # named_children shows a shared one once
         if _is_projection(child)
     ]
     made = {}  # a projection in two places has one adapter
