@@ -37,7 +37,14 @@ def groups_of(module):
         ("roberta", [["embeddings"], ["encoder.layer.0"], ["encoder.layer.1", "pooler"]]),
         ("distilbert", [["embeddings"], ["transformer.layer.0"], ["transformer.layer.1"]]),
         ("gpt2", [["wte", "wpe"], ["h.0"], ["h.1", "ln_f"]]),
-        ("t5", [["shared"], ["encoder.block.0"], ["encoder.block.1", "encoder.final_layer_norm"]]),
+        (
+            "t5",
+            [
+                ["shared", "encoder.embed_tokens"],
+                ["encoder.block.0"],
+                ["encoder.block.1", "encoder.final_layer_norm"],
+            ],
+        ),
     ],
 )
 def test_groups_of_text_models(kind, expected):
@@ -86,7 +93,7 @@ def test_groups_of_other_networks():
     found = groups_of(Stages())
     assert found == [["conv1", "bn1"], ["layer1"], ["layer2"], ["fc"]]
     found = layer_groups(Token())
-    assert found.n == 3 or found.n == 4
+    assert found.n == 3
     assert found.of_parameter("cls_token") == found.of_module("drop") == 0
     assert found.of_parameter("blocks.2.bias") == found.n - 1
     chain = nn.Sequential(
@@ -117,7 +124,7 @@ CONFIGS = {
 
 @pytest.mark.parametrize("name", CONFIGS)
 def test_full_sized_families(name):
-    """Their groups, and adapters with less than a twentieth of the parameters. No memory is used."""
+    """Their groups, and the share of parameters that adapters add, without any memory."""
     cls = getattr(transformers, name)
     with torch.device("meta"):
         model = cls(cls.config_class())
@@ -153,7 +160,7 @@ def test_adapter_by_hand():
     assert adapter.weight.tolist() == [[3.0, 0.0], [11.0, -4.0]]
     assert adapter.bias is base.bias and adapter.in_features == 2
     with pytest.raises(AttributeError, match="no_such"):
-        adapter.no_such
+        adapter.no_such  # noqa: B018
 
 
 def projections():
@@ -170,7 +177,7 @@ def projections():
     yield strided, (2, 3, 9, 9), convolve(strided)
 
 
-@pytest.mark.parametrize("base, shape, call", projections())
+@pytest.mark.parametrize("base, shape, call", list(projections()))
 def test_adapter_is_a_change_of_the_weight(base, shape, call):
     """Values and gradients are those of the projection with the summed weight."""
     adapter = filled(base)
@@ -224,7 +231,7 @@ def test_adapters_follow_the_generator_alone():
     assert torch.equal(drawn(0), drawn(0)) and not torch.equal(drawn(0), drawn(1))
     torch.set_rng_state(state)
     many = LowRank(nn.Linear(400, 400), 400, 1.0, generator()).A
-    assert float(many.var()) == pytest.approx(1 / 400, rel=0.02)
+    assert float(many.detach().var()) == pytest.approx(1 / 400, rel=0.02)
     assert not LowRank(nn.Linear(4, 4), 2, 1.0, generator()).B.any()
 
 
