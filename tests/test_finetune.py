@@ -390,6 +390,15 @@ def test_tools_of_scikit_learn(models):
     assert small(backbone).set_params(backbone__pooling="cls").backbone.pooling == "cls"
 
 
+@pytest.mark.parametrize("precision", ["float64", "bfloat16"])
+def test_precision(models, precision):
+    for kind in ("bert", "resnet"):
+        estimator = small(extractor(models, kind), finetune="full", precision=precision)
+        assert np.isfinite(estimator.fit(rows(kind), LABELS).predict_proba(rows(kind))).all()
+        dtype = torch.float64 if precision == "float64" else torch.float32
+        assert {p.dtype for p in estimator.net_.module_.parameters()} == {dtype}
+
+
 def test_early_stopping_keeps_the_best_epoch(models):
     X, y = TEXTS * 10, np.tile(LABELS, 10)
     estimator = small(
@@ -452,6 +461,12 @@ def test_other_errors(models):
         FineTuneClassifier(finetune="full").fit(X, LABELS)
     with pytest.raises(TypeError, match=r"finetune=3 of type int must be one of 'auto'"):
         FineTuneClassifier(finetune=3).fit(X, LABELS)
+    for mode in ("frozen", "full"):
+        fitted = small(extractor(models, "bert"), finetune=mode, max_epochs=1).fit(TEXTS, LABELS)
+        with pytest.raises(ValueError, match="0 samples"):
+            fitted.predict([])
+        with pytest.raises(TypeError, match="A single row is a list of one"):
+            fitted.predict("the cat")
     with pytest.raises(ValueError, match=r"row 1 of X is None, not a text"):
         small(extractor(models, "bert"), finetune="full").fit(["a", None] * 12, LABELS)
     with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.* cannot be read as an image"):

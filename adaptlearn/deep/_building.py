@@ -92,6 +92,7 @@ class BuildingMixin:
 
 def make_augment(spec, body):
     """What is done to the input of the network in training; None where it is nothing."""
-    if spec is None:
-        return None
-    return copy.deepcopy(spec)
+    augment = copy.deepcopy(spec)
+    if body is not None and hasattr(augment, "filled"):  # parameters left to what the rows are
+        augment = augment.filled(**body.known())
+    return augment

@@ -22,7 +22,7 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.o
 
 _CONSTRAINTS = {
     "backbone": [None, callable, nn.Module, Extractor],
-    "augment": [None, callable, str, list, tuple],
+    "augment": [None, callable],
     "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
     "alignment_weight": [Interval(Real, 0, None, closed="left")],
     "normalize": [None, StrOptions({"domain", "source", "batch"})],

@@ -36,12 +36,15 @@ class ExtractorBackbone(nn.Module):
 
     def forward(self, inputs):
         """Features of a dict of tensors."""
-        return self.reader._trained_features(self.origin, inputs)
+        features = self.reader._trained_features(self.origin, inputs)
+        # Pooling gives float32, whatever the precision of the layers that follow.
+        return features.to(next(self.module.parameters(), features).dtype)
 
     def example(self):
         """Input of two rows."""
-        rows = [self.reader._example()] * 2
-        return self.reader._tensors(self.reader._prepare(rows, self.origin, False), self.origin)
+        rows, device = [self.reader._example()] * 2, torch.device("cpu")
+        prepared = self.reader._prepare(rows, self.origin, keep=False)
+        return self.reader._tensors(prepared, self.origin, device)
 
     def known(self):
         """What an augmentation may want to know of the inputs."""
@@ -61,7 +64,7 @@ class RawRows:
 
     def __init__(self, backbone, X, keep):
         self.backbone = backbone
-        self.rows = backbone.reader._read_rows(X)
+        self.rows = _some(backbone.reader._read_rows(X))
         self.shape = (len(self.rows),)
         self.prepared = backbone.reader._prepare(self.rows, backbone.origin, keep)
 
@@ -97,7 +100,7 @@ class RawBatches:
     def take(self, index):
         """Inputs of the network for the rows at the positions of an int64 tensor."""
         some = [self.prepared[i] for i in index.tolist()]
-        inputs = self.backbone.reader._tensors(some, self.backbone.origin)
+        inputs = self.backbone.reader._tensors(some, self.backbone.origin, self.device)
         return {name: self._moved(x) for name, x in inputs.items()}
 
     def _moved(self, x):
@@ -119,6 +122,12 @@ class RawBatches:
             at += size
 
 
+def _some(rows):
+    if len(rows) == 0:
+        raise ValueError("X holds no rows (0 samples); give at least one.")
+    return rows
+
+
 def is_raw(X):
     """Whether these are raw rows."""
     return isinstance(X, RawRows)
@@ -126,8 +135,7 @@ def is_raw(X):
 
 def embedded(extractor, X, name):
     """Rows as columns of numbers: the features of a frozen extractor."""
-    columns = extractor.transform(X)
-    columns = np.asarray(columns, np.float32)
+    columns = _some(np.asarray(extractor.transform(X), np.float32))
     missing = np.flatnonzero(~np.isfinite(columns).all(axis=1))
     if len(missing):
         raise ValueError(

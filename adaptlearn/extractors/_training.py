@@ -57,8 +57,11 @@ class TrainableMixin:
         """
         return list(rows)
 
-    def _tensors(self, prepared, network):
-        """Inputs of the network, dict of name to tensor on the CPU, rows first and in order."""
+    def _tensors(self, prepared, network, device):
+        """Inputs of the network, dict of name to tensor, rows first and in order.
+
+        They may be on the CPU or on the device already, where it is quicker to make them there.
+        """
         numbers = np.arange(len(prepared))
         batches = list(self._batches(prepared, numbers, network, torch.device("cpu")))
         places = np.concatenate([batch.places for batch in batches]) if batches else numbers[:0]

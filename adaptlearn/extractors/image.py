@@ -285,7 +285,7 @@ class ImageExtractor(Extractor):
                 return list(rows)
         return kept
 
-    def _tensors(self, prepared, network):
+    def _tensors(self, prepared, network, device):
         steps = self._steps(network)
         images = [x if isinstance(x, torch.Tensor) else _read(x, steps) for x in prepared]
         if len({image.shape for image in images}) > 1:
@@ -294,7 +294,8 @@ class ImageExtractor(Extractor):
                 "image_size=(height, width)."
             )
         if len({image.dtype for image in images}) == 1:
-            return {"pixel_values": steps.normalize(_stacked(images))}
+            # As they are on their way to the device: bytes, a quarter of what they become there.
+            return {"pixel_values": steps.normalize(_stacked(images).to(device))}
         # Floating point images hold values up to 1, the others up to 255.
         return {"pixel_values": torch.cat([steps.normalize(image[None]) for image in images])}
 

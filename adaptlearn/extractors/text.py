@@ -297,7 +297,7 @@ class TextExtractor(Extractor):
         self._warn_cut(n_cut, len(rows), network, tokenizer, limit)
         return ids
 
-    def _tensors(self, prepared, network):
+    def _tensors(self, prepared, network, device):
         return padded(prepared, padding_id(self._own_tokenizer(network)))
 
     def _lengths(self, prepared):
