@@ -24,9 +24,11 @@ from toy_networks import Mixer, letters
 
 import adaptlearn.deep._plan as plan_module
 from adaptlearn import (
+    DomainAdaptationClassifier,
     FineTuning,
     TextExtractor,
 )
+from adaptlearn.deep._network import FeatureScale
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +150,40 @@ def test_clipping():
         return float(sum(moves).sqrt().detach())
 
     free = step(None)
-    assert free > 0.05
-    assert step(0.25) == pytest.approx(0.1 * 0.25, rel=1e-4)  # the norm is longer than that
+    assert free > 0.02
+    assert step(0.1) == pytest.approx(0.1 * 0.1, rel=1e-4)  # the gradient is longer than that
     assert step(1e6) == pytest.approx(free, rel=1e-6)
+
+
+def test_features_are_scaled_as_they_are_at_first():
+    """By hand: columns (0, 2), (0, 20) and (5, 5); the floor is a tenth of the mean square."""
+    scale = FeatureScale(3)
+    scale.fit(torch.tensor([[0.0, 0.0, 5.0], [2.0, 20.0, 5.0]]))
+    floor = 0.1 * ((1 + 100 + 0) / 3) ** 0.5
+    torch.testing.assert_close(scale.mean, torch.tensor([1.0, 10.0, 5.0]))
+    torch.testing.assert_close(scale.std, torch.tensor([1.0, 10.0, floor]))
+    scaled = scale(torch.tensor([[2.0, 30.0, 5.0 + floor]]))
+    torch.testing.assert_close(scaled, torch.tensor([[1.0, 2.0, 1.0]]))
+    scale.fit(torch.ones(2, 3))
+    assert torch.equal(scale.std, torch.ones(3)), "features that never vary"
+
+
+@pytest.mark.parametrize("mode", ["head", "full"])
+def test_head_of_a_pretrained_network_sees_scaled_features(models, mode):
+    """Tiny numbers (a sentence embedding of length 1) are no hindrance."""
+    short, long = (
+        small(extractor(models, "bert", normalize=short), finetune=mode).fit(TEXTS, LABELS)
+        for short in (True, False)
+    )
+    for estimator in (short, long):
+        if mode == "head":  # the features are those of the first step still
+            features = estimator.transform(TEXTS)
+            np.testing.assert_allclose(features.mean(0), 0, atol=1e-4)
+            assert 0.5 < features.std(0).mean() <= 1.0001
+    assert short.net_.module_.scale.std.mean() < long.net_.module_.scale.std.mean() / 2
+    X = np.random.default_rng(0).normal(size=(24, 3))
+    plain = small(nn.Linear(3, 4), DomainAdaptationClassifier, max_epochs=1, alignment=None)
+    assert plain.fit(X, LABELS, X_target=X).net_.module_.scale is None
 
 
 def test_gradient_checkpointing_changes_memory_only(models, monkeypatch):

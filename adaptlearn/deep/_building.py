@@ -48,6 +48,7 @@ class BuildingMixin:
             hidden_layer_sizes=self.hidden_layer_sizes, bottleneck=self.bottleneck,
             dropout=self.dropout, normalize=self.normalize, index=index,
             cosine_scale=criterion.scale if criterion.cosine_head else None,
+            pretrained=mode not in ("plain", "frozen"),
         )  # fmt: skip
         generator = torch.Generator().manual_seed(seed)
         plan = make_plan(mode, settings_of(self.finetune), network, generator)

@@ -21,6 +21,7 @@ from ._trainer import draw_seed, own_randomness
 from .finetune import as_finetuning
 
 _CLIP = 3.0
+_SCALE_ROWS = 512  # that tell the size of pretrained features
 # With max_epochs="auto": small data need many passes for as many steps, large data a few. A
 # pretrained network needs fewer, and its steps are dear.
 _AUTO_STEPS, _AUTO_EPOCHS, _AUTO_EPOCHS_RAW = 400, (12, 100), (3, 30)
@@ -82,6 +83,8 @@ class PreparationMixin:
             rows = RawBatches(parts, self._dtype, device)
         else:
             rows = Rows(parts, slots, self._scaler, self._dtype, device)
+        if fresh and self._network.scale is not None:
+            self._scale_features(rows, fit_rows, slots)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
         if fresh and not self._regression:
             objective = self.net_.criterion_
@@ -145,6 +148,14 @@ class PreparationMixin:
                 clip=None if self._regression else _CLIP,
             )  # fmt: skip
         return shift
+
+    def _scale_features(self, rows, fit_rows, slots):
+        """Fit the `FeatureScale` to the features of some source rows as they are at first."""
+        source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
+        some = source[np.linspace(0, len(source) - 1, min(_SCALE_ROWS, len(source))).astype(int)]
+        index = torch.from_numpy(some).to(self.net_.device)
+        where = torch.from_numpy(slots[some]).to(self.net_.device)
+        self._network.scale.fit(self.net_.backbone_rows(rows, index, where))
 
     def _training_set(self, rows, fit_rows, slots, codes, task_weight, seed, device):
         labelled = torch.from_numpy(np.flatnonzero(fit_rows.labelled))

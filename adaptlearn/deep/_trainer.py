@@ -289,24 +289,35 @@ class Trainer(NeuralNet):
         _, logits = self.forward_rows(data.rows, data.target, data.slots[data.target])
         return logits.argmax(1)
 
-    @torch.no_grad()
     def forward_rows(self, rows, index, slots, features=False):
         """Features (None unless wanted) and logits of many rows, in evaluation mode."""
-        self._set_training(False)
         kept = logits = None
+        for some, (f, z) in self._answers(self.module_, rows, index, slots):
+            if logits is None:
+                logits = z.new_empty((len(index), z.shape[1]))
+                kept = f.new_empty((len(index), f.shape[1])) if features else None
+            logits[some] = z
+            if features:
+                kept[some] = f
+        return kept, logits
+
+    def backbone_rows(self, rows, index, slots):
+        """What the backbone makes of some rows in evaluation mode, in any order."""
+        call = self._bare().backbone_features
+        return torch.cat([f for _, f in self._answers(call, rows, index, slots)])
+
+    @torch.no_grad()
+    def _answers(self, call, rows, index, slots):
+        """Yields positions in `index`, and the answer of a part of the network for these rows."""
+        self._set_training(False)
         for slot in torch.unique(slots).tolist():
             places = torch.nonzero(slots == slot).squeeze(1)
             for block in rows.blocks(index[places]):
                 some = places[block]
+                x = rows.take(index[some])
                 with self.autocast():
-                    f, z = self.module_(rows.take(index[some]), [(slot, 0, len(some))])
-                if logits is None:
-                    logits = z.new_empty((len(index), z.shape[1]))
-                    kept = f.new_empty((len(index), f.shape[1])) if features else None
-                logits[some] = z
-                if features:
-                    kept[some] = f
-        return kept, logits
+                    answer = call(x, [(slot, 0, len(some))])
+                yield some, answer
 
     def _check_finite_loss(self, record):
         bad = [k for k, v in record.items() if k.endswith("loss") and not math.isfinite(v)]
