@@ -84,9 +84,13 @@ class FineTuning(BaseEstimator):
     `warmup`, `layer_decay` and `backbone_lr` are not used by "frozen", nor by "auto" with a module;
     the other parameters always are.
 
+    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), whose rates
+    for the last block, 1e-4 to 3e-4, are a tenth of the ``learning_rate`` of `FineTuneClassifier`.
+
     References
     ----------
-    Howard & Ruder, "Universal language model fine-tuning for text classification", 2018, sections
+    Clark et al., "ELECTRA: Pre-training text encoders as discriminators rather than generators",
+    2020; Howard & Ruder, "Universal language model fine-tuning for text classification", 2018, sections
     3.2 and 3.3; Hu et al., "LoRA: Low-rank adaptation of large language models", 2022.
     Differs from the papers: groups thaw at even steps over half of the training, in place of one
     each epoch; adapters stand beside all projections.

@@ -56,7 +56,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     resampler : imbalanced-learn sampler, DomainResampler or None, default=None
         For numeric features and frozen embeddings.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Of the head; that of the backbone is a share of it, see `FineTuning`.
     schedule : {"inverse", "cosine", "linear", "constant"} or callable, default="linear"
         Factor on all rates over the progress of the fit.
@@ -131,7 +131,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         mixing=None,
         resampler=None,
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         schedule="linear",
         batch_size=64,
         max_epochs="auto",
@@ -216,7 +216,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
     sampling : {"instance"}, default="instance"
         Which rows a batch holds.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
-    learning_rate : float, default=0.001
+    learning_rate : float, default=0.002
         Of the head; that of the backbone is a share of it, see `FineTuning`.
     schedule : {"inverse", "cosine", "linear", "constant"} or callable, default="linear"
         Factor on all rates over the progress of the fit.
@@ -278,7 +278,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         criterion="mse",
         sampling="instance",
         optimizer="adamw",
-        learning_rate=1e-3,
+        learning_rate=2e-3,
         schedule="linear",
         batch_size=64,
         max_epochs="auto",
