@@ -1,6 +1,8 @@
 """Fine-tuning with raw rows: containers, two sides, scikit-learn's tools, errors, saving."""
 
+import inspect
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -288,6 +290,46 @@ def test_other_errors(models):
         )
     frozen = small(extractor(models, "bert"), finetune="frozen", resampler=RandomOverSampler())
     assert len(frozen.fit(TEXTS[:20], np.arange(20) % 3 % 2).predict(TEXTS)) == 24
+
+
+@pytest.mark.parametrize("mode", ["frozen", "full"])
+def test_labels_are_checked_before_rows_are_read(mode):
+    def tokenizer(texts):
+        raise AssertionError("texts were read")
+
+    estimator = small(TextExtractor(Mixer(), tokenizer=tokenizer), finetune=mode)
+    with pytest.raises(ValueError, match="3"):
+        estimator.fit(TEXTS, LABELS[:3])
+
+
+@pytest.mark.parametrize(
+    "cls, base, fixed",
+    [
+        (FineTuneClassifier, DomainAdaptationClassifier, {"target_sampling"}),
+        (FineTuneRegressor, DomainAdaptationRegressor, set()),
+    ],
+    ids=lambda v: getattr(v, "__name__", ""),
+)
+def test_parameters_of_the_estimators_without_target(cls, base, fixed):
+    left_out = {"alignment", "alignment_weight"} | fixed
+    assert set(base._get_param_names()) - set(cls._get_param_names()) == left_out
+    estimator = cls()
+    for name, parameter in inspect.signature(cls).parameters.items():
+        assert getattr(estimator, name) is parameter.default
+        assert re.search(rf"^    ([a-z_]+, )*{name}( :|,|$)", cls.__doc__, re.MULTILINE), name
+    assert "alignment" not in estimator.get_params()
+
+
+def test_a_refit_with_columns_forgets_the_texts(models):
+    estimator = small(extractor(models, "bert"), finetune="last:1").fit(TEXTS, LABELS)
+    X = np.random.default_rng(0).normal(size=(24, 3))
+    estimator.set_params(backbone=None, finetune="auto").fit(X, LABELS)
+    assert estimator.predict(X).shape == (24,) and estimator.n_features_in_ == 3
+    estimator.set_params(backbone=extractor(models, "bert")).fit(TEXTS, LABELS)
+    assert estimator.predict(TEXTS).shape == (24,) and not hasattr(estimator, "n_features_in_")
+    with pytest.raises(ValueError, match="row 1 of X is None"):
+        estimator.fit(["a", None] * 12, LABELS)
+    assert estimator.predict(TEXTS).shape == (24,), "a refused fit leaves the earlier one"
 
 
 def test_nested_parameters():

@@ -31,6 +31,8 @@ class BuildingMixin:
         mode = settled_mode(self)
         if not is_extractor(self.backbone):
             return None
+        for name in ("n_features_in_", "feature_names_in_"):  # of an earlier fit to columns
+            vars(self).pop(name, None)
         extractor = self.backbone._open()
         if mode == "frozen":
             self._embedder = extractor

@@ -128,12 +128,12 @@ def _refuse_raw(X, name):
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if isinstance(first, str) or kind == "U":
         raise ValueError(
-            f"{name} holds strings. This estimator needs numeric features: turn text into numbers "
-            "first, for example with sklearn's TfidfVectorizer (or adaptlearn's TextExtractor, and "
-            "ImageExtractor for image paths) in a Pipeline."
+            f"{name} holds strings. This estimator needs numeric features: give "
+            "backbone=TextExtractor(...) (or ImageExtractor for image paths), or turn text into "
+            "numbers first, for example with sklearn's TfidfVectorizer in a Pipeline."
         )
     if hasattr(first, "convert") and hasattr(first, "getbands"):
         raise ValueError(
-            f"{name} holds PIL images. This estimator needs arrays: stack them with "
-            "numpy.stack([numpy.asarray(im) for im in images]) and give a backbone."
+            f"{name} holds PIL images. Give backbone=ImageExtractor(...); or stack them with "
+            "numpy.stack([numpy.asarray(im) for im in images]) and give a module as backbone."
         )

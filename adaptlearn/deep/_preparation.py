@@ -7,13 +7,14 @@ import warnings
 import numpy as np
 import torch
 
+from .._containers import n_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
 from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
 from ._parameters import check_parameters
-from ._raw import RawBatches, is_raw
+from ._raw import RawBatches, is_extractor, is_raw
 from ._rows import Rows
 from ._scaling import DomainScaler
 from ._stopping import hold_out, stopping_kind
@@ -24,7 +25,7 @@ _CLIP = 3.0
 _SCALE_ROWS = 512  # that tell the size of pretrained features
 # With max_epochs="auto": small data need many passes for as many steps, large data a few. A
 # pretrained network needs fewer, and its steps are dear.
-_AUTO_STEPS, _AUTO_EPOCHS, _AUTO_EPOCHS_RAW = 400, (12, 100), (3, 30)
+_AUTO_STEPS, _AUTO_EPOCHS, _AUTO_EPOCHS_RAW = 400, (12, 100), (3, 50)
 
 
 class PreparationMixin:
@@ -33,18 +34,12 @@ class PreparationMixin:
     def _prepare(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
         """All that comes before training; raises for bad input."""
         alignments, criterion = self._check_parameters()
+        given = y, sample_domain, sample_weight, fresh
         body = self._open_backbone() if fresh else None
+        if is_extractor(self.backbone):  # labels first: reading raw rows may take hours
+            self._read_fit(X, X_target, *given)
         X, parts = self._check_rows(X, X_target, fresh, body)
-        fit_rows = read_fit(
-            y,
-            X.shape[0],
-            n_target=None if X_target is None else parts[1].shape[0],
-            sample_domain=sample_domain,
-            sample_weight=sample_weight,
-            target_labels=self.target_labels,
-            regression=self._regression,
-            classes=self._known_classes(fresh),
-        )
+        fit_rows = self._read_fit(X, None if X_target is None else parts[1], *given)
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
         slots = self._domain_index.slots(fit_rows.domain)
@@ -65,7 +60,7 @@ class PreparationMixin:
             if shift is not None:
                 alignments = self._settle(alignments, shift.source_prior, shift.target_prior)
             self.sampling_ = self._settle_sampling(criterion, labels, shift)
-        given = fit_rows, codes
+        as_given = fit_rows, codes
         if getattr(self, "resampler", None) is not None:
             from ._resampling import resample_rows  # imports imbalanced-learn
 
@@ -76,7 +71,6 @@ class PreparationMixin:
             self._class_ratio = (
                 class_ratio(shift.target_prior, fit_rows, slots, codes) if known else None
             )
-        if fresh:
             with own_randomness(seed, device):
                 self._build(parts[0].shape[1:], alignments, criterion, labels, seed, device, body)
         if is_raw(X):
@@ -88,12 +82,24 @@ class PreparationMixin:
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
         if fresh and not self._regression:
             objective = self.net_.criterion_
-            self._priors = Priors.of(shift, *given, data, objective, labels, self.batch_size)
+            self._priors = Priors.of(shift, *as_given, data, objective, labels, self.batch_size)
         iterator = BatchIterator(data, self.batch_size)
         if epochs == "auto":
             limits = _AUTO_EPOCHS_RAW if is_raw(X) else _AUTO_EPOCHS
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *limits))
-        return given[0].domain, iterator, stopping, epochs, checkpoint, state, seed
+        return as_given[0].domain, iterator, stopping, epochs, checkpoint, state, seed
+
+    def _read_fit(self, X, X_target, y, sample_domain, sample_weight, fresh):
+        return read_fit(
+            y,
+            n_rows(X),
+            n_target=None if X_target is None else n_rows(X_target),
+            sample_domain=sample_domain,
+            sample_weight=sample_weight,
+            target_labels=self.target_labels,
+            regression=self._regression,
+            classes=self._known_classes(fresh),
+        )
 
     def _known_classes(self, fresh):
         """Classes settled before this call, None when it settles them."""

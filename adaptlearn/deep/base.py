@@ -10,6 +10,7 @@ from ._building import BuildingMixin
 from ._inference import InferenceMixin
 from ._preparation import PreparationMixin
 from ._progress import ProgressBar
+from ._raw import is_extractor
 
 
 class DeepEstimator(
@@ -106,6 +107,8 @@ class DeepEstimator(
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.sparse = True
+        if is_extractor(self.backbone):
+            tags.input_tags = self.backbone.__sklearn_tags__().input_tags
         tags.transformer_tags.preserves_dtype = []
         tags.target_tags.required = True
         return tags

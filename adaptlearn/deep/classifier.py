@@ -126,7 +126,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         Rows of each side in a step.
     max_epochs : int or "auto", default="auto"
         Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
-        steps, at least 12 and at most 100 (with an extractor that is trained 3 and 30).
+        steps, at least 12 and at most 100 (with an extractor that is trained 3 and 50).
     weight_decay : float, default=0.01
         L2 penalty, >= 0.
     dropout : float, default=0.5

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, clone
 
 from .._compat import Interval, validate_parameter_constraints
+from ._raw import is_extractor
 
 _MODES = ("auto", "frozen", "head", "gradual", "full", "lora")
 _LAST = re.compile(r"last:[1-9][0-9]*")
@@ -84,14 +85,14 @@ class FineTuning(BaseEstimator):
     `warmup`, `layer_decay` and `backbone_lr` are not used by "frozen", nor by "auto" with a module;
     the other parameters always are.
 
-    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), whose rates
-    for the last block, 1e-4 to 3e-4, are a tenth of the ``learning_rate`` of `FineTuneClassifier`.
+    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), whose
+    rates of the last block, 1e-4 to 3e-4, are a tenth of the ``learning_rate`` of the estimators.
 
     References
     ----------
     Clark et al., "ELECTRA: Pre-training text encoders as discriminators rather than generators",
-    2020; Howard & Ruder, "Universal language model fine-tuning for text classification", 2018, sections
-    3.2 and 3.3; Hu et al., "LoRA: Low-rank adaptation of large language models", 2022.
+    2020; Howard & Ruder, "Universal language model fine-tuning for text classification", 2018,
+    sections 3.2 and 3.3; Hu et al., "LoRA: Low-rank adaptation of large language models", 2022.
     Differs from the papers: groups thaw at even steps over half of the training, in place of one
     each epoch; adapters stand beside all projections.
 
@@ -174,8 +175,6 @@ def settled_mode(estimator):
     {"plain", "frozen", "head", "last:N", "gradual", "full", "lora"}
         "plain": the network is trained as one.
     """
-    from ._raw import is_extractor
-
     mode, backbone = settings_of(estimator.finetune).mode, estimator.backbone
     if backbone is None:
         if mode != "auto":

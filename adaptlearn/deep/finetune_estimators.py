@@ -63,7 +63,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     batch_size : int, default=64
     max_epochs : int or "auto", default="auto"
         Passes over the rows. "auto": as many as make 400 steps, with an extractor that is trained
-        at least 3 and at most 30, else at least 12 and at most 100.
+        at least 3 and at most 50, else at least 12 and at most 100.
     weight_decay : float, default=0.01
     dropout : float, default=0.5
         Share of units dropped in the bottleneck and hidden layers; a backbone has its own.
@@ -223,7 +223,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
     batch_size : int, default=64
     max_epochs : int or "auto", default="auto"
         Passes over the rows. "auto": as many as make 400 steps, with an extractor that is trained
-        at least 3 and at most 30, else at least 12 and at most 100.
+        at least 3 and at most 50, else at least 12 and at most 100.
     weight_decay : float, default=0.01
     dropout : float, default=0.5
         Share of units dropped in the bottleneck and hidden layers; a backbone has its own.
