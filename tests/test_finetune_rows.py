@@ -171,6 +171,21 @@ def test_resnet_keeps_statistics_of_each_domain(models):
     assert not np.allclose(*both)
 
 
+@pytest.mark.parametrize("label_shift", ["auto", "mlls"])
+def test_class_proportions_are_estimated_from_embeddings(models, label_shift):
+    """One text in four of the target is about dogs."""
+    target = [TEXTS[i % 2 if i % 4 == 1 else 0] + " far" * (i % 3) for i in range(48)]
+    given = {"label_shift": label_shift, "max_epochs": 1, "alignment": "mmd"}
+    frozen, full = (
+        small(extractor(models, "bert"), DomainAdaptationClassifier, finetune=mode, **given).fit(
+            TEXTS * 2, np.tile(LABELS, 2), X_target=target
+        )
+        for mode in ("frozen", "full")
+    )
+    np.testing.assert_array_equal(full.target_prior_, frozen.target_prior_)
+    assert full.target_prior_.sum() == pytest.approx(1)
+
+
 @pytest.mark.filterwarnings("ignore:The classifier does not tell")
 def test_tools_of_scikit_learn(models):
     backbone = extractor(models, "bert")

@@ -91,13 +91,12 @@ class Plan:
             if id(parameter) in adapters:
                 parameter.requires_grad_(True)
         for name, module in backbone.named_modules():
-            trained = self.mode == "lora" or self.groups.of_module(name) >= lowest
+            thawed = self.groups.of_module(name) >= lowest
             if isinstance(module, _BATCH_NORM):
-                trained = self.groups.of_module(name) >= lowest or isinstance(
-                    module, DomainBatchNorm
-                )
-                trained = trained and not self.settings.freeze_batch_norm
-            module.training = trained
+                learns = thawed or isinstance(module, DomainBatchNorm)
+                module.training = learns and not self.settings.freeze_batch_norm
+            else:
+                module.training = thawed or self.mode == "lora"
 
     def follow(self, network, progress):
         """Thaw what is due; cheap where nothing is."""

@@ -14,7 +14,7 @@ from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
 from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
 from ._parameters import check_parameters
-from ._raw import RawBatches, is_extractor, is_raw
+from ._raw import RawBatches, embedded, is_extractor, is_raw
 from ._rows import Rows
 from ._scaling import DomainScaler
 from ._stopping import hold_out, stopping_kind
@@ -140,7 +140,8 @@ class PreparationMixin:
         """Input statistics, None where inputs are left as they are; returns the `Shift`."""
         self._scaler = shift = None
         if not self._regression:
-            shift = estimate_shift(self, parts, fit_rows, slots, codes, seed)
+            columns = self._columns(parts, fit_rows)
+            shift = estimate_shift(self, columns, fit_rows, slots, codes, seed)
         if self.normalize is not None and len(parts[0].shape) == 2:
             ratio, by_domain = None, self.normalize == "domain"
             if by_domain and shift is not None:
@@ -154,6 +155,14 @@ class PreparationMixin:
                 clip=None if self._regression else _CLIP,
             )  # fmt: skip
         return shift
+
+    def _columns(self, parts, fit_rows):
+        """What class proportions are estimated from: of raw rows, their embeddings at first."""
+        asked = self.label_shift is not None and (fit_rows.domain < 0).any()
+        if not (asked and is_raw(parts[0])):
+            return parts
+        extractor = self.backbone._open()
+        return [embedded(extractor, part.rows, "X") for part in parts]
 
     def _scale_features(self, rows, fit_rows, slots):
         """Fit the `FeatureScale` to the features of some source rows as they are at first."""

@@ -6,8 +6,6 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-from ._raw import is_raw
-
 # Above this many bytes (as float32) rows stay where they are and are converted batch by batch.
 _EAGER_BYTES = 2**30
 _CHUNK_BYTES = 2**24
@@ -31,13 +29,7 @@ def dense(X, rows):
 
 
 def rows_of(parts, rows):
-    """Dense block of some rows (an index array) of blocks that stand one after the other.
-
-    Raw rows of an extractor come as a list.
-    """
-    if is_raw(parts[0]):
-        every = [row for part in parts for row in part.rows]
-        return [every[i] for i in rows]
+    """Dense block of some rows (an index array) of blocks that stand one after the other."""
     if len(parts) == 1:
         return dense(parts[0], rows)
     starts = np.cumsum([0] + [part.shape[0] for part in parts])

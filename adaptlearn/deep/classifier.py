@@ -13,6 +13,7 @@ from ..imbalance.sampling import nearest_sampling
 from ._class_prediction import PredictionMixin
 from ._label_shift import halved_share
 from ._mixing import make_mixing
+from ._raw import is_extractor
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
@@ -95,7 +96,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         side, and leaves everything as it is otherwise. "bbse", "rlls" and "mlls" take it that
         only the proportions changed: see `adaptlearn.imbalance.estimate_label_shift`. They train
         the network three more times, without alignment, on two thirds of the source, for
-        held-out predictions. None: the target is taken to have the source's proportions.
+        held-out predictions. Texts and images are read through the embeddings of the extractor,
+        before it is trained. None: the target is taken to have the source's proportions.
     prior : {"source", "uniform", "target"}, array-like of shape (n_classes,) or None, default=None
         Class proportions that predictions are for; read at predict, so it can be changed without
         another fit. None: as trained. "target": the estimated ones, for accuracy on target rows
@@ -348,8 +350,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
             "random_state": seed,
             "verbose": 0,
         }
-        if self._embedder is not None:  # its rows are columns by now
-            params |= {"backbone": None, "finetune": "auto"}
+        if is_extractor(self.backbone):  # proportions are estimated from embeddings
+            params |= {"backbone": None, "finetune": "auto", "augment": None}
         return DomainAdaptationClassifier(**params)
 
     @property
