@@ -219,7 +219,7 @@ def _build(header, tensors, components):
         if target is not None:
             alignments = estimator._settle(alignments, source, target)
     body = estimator._open_backbone()
-    if header["embedder"] != _model_print(estimator):
+    if header.get("embedder") != _model_print(estimator):
         raise ValueError(
             "the extractor's model is not the one that the estimator was fitted with; its files or "
             "weights have changed"
