@@ -178,10 +178,11 @@ def test_layers_that_are_not_trained_neither_drop_nor_update_statistics():
         assert torch.equal(layer[1].running_mean, torch.zeros(3))
         assert torch.equal(layer[1].weight, torch.ones(3))
     assert not torch.equal(fixed[0][0].weight, lower[0].weight)
-    by_domain, _ = fit(normalize="domain", finetune="head")  # statistics, but no weights
-    assert isinstance(by_domain[1], DomainBatchNorm)
-    assert torch.equal(by_domain[1].weight, torch.ones(3))
-    assert not torch.equal(by_domain[1].running_mean[0], torch.zeros(3))
+    for target, learns in ((X + 1, True), (None, False)):  # statistics of two domains; no weights
+        both = small(Net(), normalize="domain", finetune="head").fit(X, LABELS, X_target=target)
+        norm = both.net_.module_.backbone.layers[0][1]
+        assert isinstance(norm, DomainBatchNorm) and torch.equal(norm.weight, torch.ones(3))
+        assert torch.equal(norm.running_mean[0], torch.zeros(3)) != learns
 
 
 # --- nothing of the user's is changed; runs repeat --------------------------------------------

@@ -93,7 +93,7 @@ class Plan:
         for name, module in backbone.named_modules():
             thawed = self.groups.of_module(name) >= lowest
             if isinstance(module, _BATCH_NORM):
-                learns = thawed or isinstance(module, DomainBatchNorm)
+                learns = thawed or _compares_domains(module)
                 module.training = learns and not self.settings.freeze_batch_norm
             else:
                 module.training = thawed or self.mode == "lora"
@@ -108,6 +108,10 @@ class Plan:
             return set()
         norms = [m for m in backbone.modules() if isinstance(m, _BATCH_NORM)]
         return {id(parameter) for norm in norms for parameter in norm.parameters()}
+
+
+def _compares_domains(norm):
+    return isinstance(norm, DomainBatchNorm) and norm.n_sources + norm.n_targets > 1
 
 
 def _adapter_parameters(backbone):

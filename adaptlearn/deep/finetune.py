@@ -66,7 +66,7 @@ class FineTuning(BaseEstimator):
     freeze_batch_norm : bool, default=False
         Leave statistics, scale and shift of all batch norm layers of the backbone as they are. That
         is always so in layer groups that are not trained, but for the statistics per domain of
-        ``normalize="domain"``.
+        ``normalize="domain"`` where there are several domains.
     rank : int, default=8
         Of the adapters of "lora", >= 1. Lowered where an adapter would have more than a twentieth
         of the weights of its projection.
