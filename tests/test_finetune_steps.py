@@ -28,6 +28,7 @@ from adaptlearn import (
     FineTuning,
     TextExtractor,
 )
+from adaptlearn.deep._layer_groups import LayerGroups
 from adaptlearn.deep._network import FeatureScale
 
 
@@ -52,6 +53,20 @@ def test_rates_by_layer_group(models):
         own = {name for name in owner.values() if part in name}
         assert own and own <= names[depth]
     assert sum(map(len, names)) == len(owner)
+
+
+@pytest.mark.parametrize(
+    "n, expected",
+    [
+        (1, [0.1]),
+        (3, [0.1 * 0.8**2, 0.08, 0.1]),
+        (13, [0.1 * 0.8**k for k in range(12, -1, -1)]),
+        (25, [0.1 * 0.8 ** (k / 2) for k in range(24, -1, -1)]),  # as much from end to end
+    ],
+)
+def test_rates_of_deep_networks(n, expected):
+    plan = plan_module.Plan("full", FineTuning(), LayerGroups(n, {}))
+    np.testing.assert_allclose([plan.factor(group) for group in range(n)], expected)
 
 
 class Steps(Callback):

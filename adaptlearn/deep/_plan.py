@@ -12,6 +12,7 @@ from ._low_rank import LowRank, add_adapters
 from ._norm import DomainBatchNorm
 from .finetune import FineTuning
 
+_FULL_DEPTH = 12  # layer groups below the last over which rates decay at the full pace
 _BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, DomainBatchNorm)
 
 
@@ -56,7 +57,8 @@ class Plan:
 
     def factor(self, group):
         """Rate of a layer group as a share of the head's."""
-        depth = self.groups.n - 1 - group
+        n_below = self.groups.n - 1
+        depth = (n_below - group) * min(1.0, _FULL_DEPTH / max(n_below, 1))
         return self.settings.backbone_lr * self.settings.layer_decay**depth
 
     def warm(self, progress):

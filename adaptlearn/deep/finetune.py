@@ -51,7 +51,8 @@ class FineTuning(BaseEstimator):
     layer_decay : float, default=0.8
         Rate of each layer group, as a share of that of the group after it, in (0, 1]: what is near
         the input is of use for most tasks as it is. With 12 blocks the embeddings get a fifteenth
-        of the rate of the last block.
+        of the rate of the last block; in deeper networks they do so, too, and the share from one
+        group to the next is larger (0.9 with 24 blocks).
     warmup : float, default=0.1
         Share of the steps, in [0, 1), over which all rates rise from 0.
     clip_norm : float or None, default=None
@@ -85,8 +86,8 @@ class FineTuning(BaseEstimator):
     `warmup`, `layer_decay` and `backbone_lr` are not used by "frozen", nor by "auto" with a module;
     the other parameters always are.
 
-    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), whose
-    rates of the last block, 1e-4 to 3e-4, are a tenth of the ``learning_rate`` of the estimators.
+    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), also for
+    24 blocks; their rates of the last block are about a tenth of the estimators' ``learning_rate``.
 
     References
     ----------
