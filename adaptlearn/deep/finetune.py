@@ -86,8 +86,9 @@ class FineTuning(BaseEstimator):
     `warmup`, `layer_decay` and `backbone_lr` are not used by "frozen", nor by "auto" with a module;
     the other parameters always are.
 
-    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), also for
-    24 blocks; their rates of the last block are about a tenth of the estimators' ``learning_rate``.
+    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), for 12
+    and for 24 blocks; their rates of the last block (5e-5 to 3e-4) are about a tenth of the
+    ``learning_rate`` of the estimators.
 
     References
     ----------
