@@ -15,6 +15,7 @@ from adaptlearn import (
     MMD,
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
+    FineTuning,
     pack,
 )
 from adaptlearn.deep._trainer import Trainer
@@ -258,6 +259,8 @@ BAD_PARAMETERS = {
     "hidden_layer_sizes": [(0,), (2.5,), 100, "8"],
     "bottleneck": [0, 2.5],
     "backbone": ["resnet", 3],
+    "finetune": ["frzen", "last:0", "last", "full", None, 3, CORAL(), FineTuning],
+    "augment": ["no_such", 3],
     "class_weight": ["equal", 5],
     "target_labels": ["all", True],
     "early_stopping": ["yes", "both"],

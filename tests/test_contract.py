@@ -38,6 +38,8 @@ from adaptlearn import (
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     DomainResampler,
+    FineTuneClassifier,
+    FineTuneRegressor,
     HeadRetrainer,
     ImageExtractor,
     LabelShiftClassifier,
@@ -112,6 +114,7 @@ def test_the_walk_finds_classes():
     assert {DomainAdaptationClassifier, DomainAdaptationRegressor} < set(DEEP)
     known = {WithTarget, LabelShiftClassifier, TunedThresholdsClassifier}
     known |= {ResampledClassifier, ResampledRegressor, HeadRetrainer}
+    known |= {FineTuneClassifier, FineTuneRegressor}
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
     known |= {TextExtractor, ImageExtractor}  # their rows are no tables: test_extractors.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
@@ -132,6 +135,8 @@ def checked():
     yield WithTarget(inner, None)
     yield HeadRetrainer(inner, n_steps=100, random_state=0)
     over = RandomOverSampler(random_state=0)
+    yield FineTuneClassifier(**small)
+    yield FineTuneRegressor(**small)
     yield ResampledClassifier(LogisticRegression())
     yield ResampledClassifier(LogisticRegression(), over)
     yield ResampledRegressor(Ridge(), over)
@@ -141,7 +146,8 @@ def checked():
 
 def sample_weight_equivalence(estimator):
     why = "mini-batches draw other rows when a row is repeated or left out"
-    if not isinstance(estimator, (*DEEP, WithTarget, HeadRetrainer)):
+    networks = *DEEP, WithTarget, HeadRetrainer, FineTuneClassifier, FineTuneRegressor
+    if not isinstance(estimator, networks):
         if getattr(estimator, "sampler", None) is None:
             return {}
         why = "samplers count rows, whatever their weight"

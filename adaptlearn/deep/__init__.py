@@ -1,6 +1,8 @@
 """Deep estimators: a network trained on both domains, with a scikit-learn interface."""
 
 from .classifier import DomainAdaptationClassifier
+from .finetune import FineTuning
+from .finetune_estimators import FineTuneClassifier, FineTuneRegressor
 from .head import HeadRetrainer
 from .persistence import load
 from .presets import (
@@ -18,6 +20,9 @@ __all__ = [
     "DeepCORALClassifier",
     "DomainAdaptationClassifier",
     "DomainAdaptationRegressor",
+    "FineTuneClassifier",
+    "FineTuneRegressor",
+    "FineTuning",
     "HeadRetrainer",
     "MCCClassifier",
     "MMDClassifier",

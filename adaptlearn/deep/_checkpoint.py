@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ._raw import is_raw
 from ._rows import chunks
 
 # Parameters that do not change what a fit ends with.
@@ -40,6 +41,10 @@ def fingerprint(estimator, seed, epochs, parts, fit_rows, start=None):
     described = {k: _described(v) for k, v in sorted(params.items()) if k not in _IRRELEVANT}
     digest.update(repr((type(estimator).__qualname__, described, seed, epochs)).encode())
     for part in parts:
+        if is_raw(part):
+            for block in part.digests():
+                digest.update(block)
+            continue
         digest.update(repr((part.shape, str(part.dtype))).encode())
         if sp.issparse(part):
             blocks = [part.data, part.indices, part.indptr]

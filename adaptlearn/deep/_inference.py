@@ -8,6 +8,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from .._containers import n_rows, take_rows
 from .._scored import read_scored
+from ._raw import RawBatches, RawRows, embedded, is_raw
 from ._rows import check_finite, chunks, dense, to_tensor
 
 _DTYPES = [np.float64, np.float32, np.float16, np.uint8, np.int8, np.int16, np.uint16]
@@ -33,7 +34,16 @@ class InferenceMixin:
                 raise ValueError(f"device={self.device!r} is not known: {error}") from error
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
-    def _check_X(self, X, reset, name="X"):
+    def _check_X(self, X, reset, name="X", body=None, keep=False):
+        """X as an array or matrix of numbers, or as `RawRows` of the extractor that is trained.
+
+        `body` is that extractor's network in a fit that starts afresh; with `keep`, rows are wanted
+        more than once.
+        """
+        if self._embedder is not None:
+            return embedded(self._embedder, X, name)
+        if self._reads_raw:
+            return RawRows(self._network.backbone if body is None else body, X, keep)
         _refuse_raw(X, name)
         X = validate_data(
             self, X, reset=reset, accept_sparse="csr", dtype=_DTYPES, ensure_all_finite=False,
@@ -50,20 +60,19 @@ class InferenceMixin:
         net = self.net_
         net._set_training(False)
         device = torch.device(net.device)
+        batches = RawBatches([X], self._dtype, device) if is_raw(X) else None
         all_features = all_logits = None
         with torch.inference_mode():
             for slot in np.flatnonzero(np.bincount(slots)):
-                for rows in self._blocks(X, slots == slot):
-                    block = dense(X, rows)
-                    where = np.full(1, slot)
-                    x = to_tensor(block, where, self._scaler, self._dtype).to(device)
-                    n = len(x)
-                    # Matrix kernels treat a last few rows differently: with whole multiples of
-                    # eight, the answer for a row does not depend on the rows beside it.
-                    if n % 8:
-                        x = torch.cat([x, x.new_zeros((-n % 8, *x.shape[1:]))])
+                for rows in self._blocks(X, slots == slot, batches):
+                    if batches is None:
+                        x, n = self._padded(dense(X, rows), int(slot), device)
+                        length = len(x)
+                    else:
+                        x, n = batches.take(rows), len(rows)
+                        length = n
                     with net.autocast():
-                        f, z = self._network(x, [(int(slot), 0, len(x))])
+                        f, z = self._network(x, [(int(slot), 0, length)])
                     if all_logits is None:
                         all_logits = np.empty((X.shape[0], z.shape[1]))
                         if features:
@@ -85,8 +94,22 @@ class InferenceMixin:
         predicted = self.predict(X, sample_domain=scored.domain)
         return scored.y, predicted, scored.weight
 
-    def _blocks(self, X, chosen):
+    def _padded(self, block, slot, device):
+        """Tensor of a block of rows, and how many of its rows these are."""
+        x = to_tensor(block, np.full(1, slot), self._scaler, self._dtype).to(device)
+        n = len(x)
+        # Matrix kernels treat a last few rows differently: with whole multiples of eight, the
+        # answer for a row does not depend on the rows beside it.
+        if n % 8:
+            x = torch.cat([x, x.new_zeros((-n % 8, *x.shape[1:]))])
+        return x, n
+
+    def _blocks(self, X, chosen, batches=None):
         """Slices (or index arrays) of the chosen rows, small enough for one forward pass."""
+        if batches is not None:
+            places = torch.from_numpy(np.flatnonzero(chosen))
+            yield from (places[block] for block in batches.blocks(places))
+            return
         limit = 1024 if self.backbone is None else max(self.batch_size, 256)
         if chosen.all():
             for rows in chunks(X):
@@ -105,12 +128,12 @@ def _refuse_raw(X, name):
     kind = getattr(getattr(X, "dtype", None), "kind", "")
     if isinstance(first, str) or kind == "U":
         raise ValueError(
-            f"{name} holds strings. This estimator needs numeric features: turn text into numbers "
-            "first, for example with sklearn's TfidfVectorizer (or adaptlearn's TextExtractor, and "
-            "ImageExtractor for image paths) in a Pipeline."
+            f"{name} holds strings. This estimator needs numeric features: give "
+            "backbone=TextExtractor(...) (or ImageExtractor for image paths), or turn text into "
+            "numbers first, for example with sklearn's TfidfVectorizer in a Pipeline."
         )
     if hasattr(first, "convert") and hasattr(first, "getbands"):
         raise ValueError(
-            f"{name} holds PIL images. This estimator needs arrays: stack them with "
-            "numpy.stack([numpy.asarray(im) for im in images]) and give a backbone."
+            f"{name} holds PIL images. Give backbone=ImageExtractor(...); or stack them with "
+            "numpy.stack([numpy.asarray(im) for im in images]) and give a module as backbone."
         )

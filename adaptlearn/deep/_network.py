@@ -9,6 +9,9 @@ import torch
 from torch import nn
 
 from ._norm import DomainBatchNorm, DomainContext, convert_batch_norm
+from ._raw import ExtractorBackbone
+
+_SCALE_FLOOR = 0.1
 
 
 class Network(nn.Module):
@@ -19,21 +22,27 @@ class Network(nn.Module):
     backbone, bottleneck, head : nn.Module
     context : DomainContext
         Tells the normalisation layers which rows belong to which domain.
+    scale : FeatureScale, optional
     """
 
-    def __init__(self, backbone, bottleneck, head, context):
+    def __init__(self, backbone, bottleneck, head, context, scale=None):
         super().__init__()
         self.backbone, self.bottleneck, self.head = backbone, bottleneck, head
-        self.context = context
+        self.context, self.scale = context, scale
 
     def forward(self, x, segments):
         """Features and logits of a batch whose rows lie in `segments` of one domain each."""
-        self.context.segments = segments
-        features = self.backbone(x)
-        if features.ndim > 2:
-            features = features.flatten(1)
+        features = self.backbone_features(x, segments)
+        if self.scale is not None:
+            features = self.scale(features)
         features = self.bottleneck(features)
         return features, self.head(features)
+
+    def backbone_features(self, x, segments):
+        """What the backbone makes of a batch, of shape (n_rows, n_features)."""
+        self.context.segments = segments
+        features = self.backbone(x)
+        return features.flatten(1) if features.ndim > 2 else features
 
     def pool_statistics(self):
         """Refresh the pooled statistics of all normalisation layers."""
@@ -45,6 +54,35 @@ class Network(nn.Module):
     def has_domain_norm(self):
         """Whether any layer keeps statistics per domain."""
         return any(isinstance(layer, DomainBatchNorm) for layer in self.modules())
+
+
+class FeatureScale(nn.Module):
+    """A fixed shift and scale: pretrained features as the layers after them can learn from them.
+
+    Features of pretrained networks have any size (a sentence embedding of length 1 has numbers
+    around 0.05), and a head that starts from nothing would learn as slowly as they are small.
+
+    Parameters
+    ----------
+    n_features : int
+    """
+
+    def __init__(self, n_features):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(n_features))
+        self.register_buffer("std", torch.ones(n_features))
+
+    def fit(self, features):
+        """Take mean and standard deviation of rows (n_rows, n_features), before training."""
+        std, mean = torch.std_mean(features.double(), 0, correction=0)
+        # A feature that hardly varies now may do so after training.
+        floor = _SCALE_FLOOR * std.square().mean().sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(std.clamp_min(floor) if floor > 0 else torch.ones_like(std))
+
+    def forward(self, features):
+        """Shifted and scaled features."""
+        return (features - self.mean) / self.std
 
 
 class CosineHead(nn.Linear):
@@ -69,11 +107,11 @@ class CosineHead(nn.Linear):
 
 def build_network(
     backbone, input_shape, n_outputs, *, hidden_layer_sizes, bottleneck, dropout, normalize, index,
-    cosine_scale=None,
+    cosine_scale=None, pretrained=False,
 ):  # fmt: skip
     """Network for rows of `input_shape`, with `index` the domains of the fit.
 
-    With a `cosine_scale` it ends in a `CosineHead`.
+    With a `cosine_scale` it ends in a `CosineHead`. A `pretrained` backbone gets a `FeatureScale`.
     """
     context = DomainContext()
     sides = len(index.sources), len(index.targets)
@@ -87,18 +125,19 @@ def build_network(
         layers = [nn.Linear(width_in, width_out), *norm(width_out), nn.ReLU()]
         return layers + ([nn.Dropout(dropout)] if dropout else [])
 
-    width = input_shape[0]
     if backbone is None:
-        layers = []
+        layers, width = [], input_shape[0]
         for size in hidden_layer_sizes:
             layers += dense(width, size)
             width = size
         body = nn.Sequential(*layers)
     else:
-        body = make_backbone(backbone, input_shape)
+        body = backbone if isinstance(backbone, ExtractorBackbone) else None
+        body = make_backbone(backbone, input_shape) if body is None else body
         if normalize == "domain":
             body = convert_batch_norm(nn.Sequential(body), *sides, context)[0]
         width = backbone_width(body, input_shape, context)
+    scale = FeatureScale(width) if pretrained else None
     neck = nn.Sequential()
     if bottleneck is not None:
         neck = nn.Sequential(*dense(width, bottleneck))
@@ -107,7 +146,7 @@ def build_network(
         head = nn.Linear(width, n_outputs)
     else:
         head = CosineHead(width, n_outputs, cosine_scale)
-    return Network(body, neck, head, context)
+    return Network(body, neck, head, context, scale)
 
 
 def make_backbone(backbone, input_shape):
@@ -136,13 +175,15 @@ def make_backbone(backbone, input_shape):
 
 
 def backbone_width(module, input_shape, context):
-    """Number of features of one row, found with two rows of zeros."""
+    """Number of features of one row, found with two rows of zeros (or two examples)."""
     context.segments = [(0, 0, 2)]
     parameter = next(module.parameters(), torch.zeros(()))
     was_training = module.training
     module.eval()
+    of_extractor = isinstance(module, ExtractorBackbone)
+    zeros = () if of_extractor else torch.zeros((2, *input_shape), dtype=parameter.dtype)
     with torch.no_grad():
-        out = module(torch.zeros((2, *input_shape), dtype=parameter.dtype))
+        out = module(module.example() if of_extractor else zeros)
     module.train(was_training)
     if not isinstance(out, torch.Tensor) or out.ndim < 2 or len(out) != 2:
         raise ValueError(

@@ -114,9 +114,17 @@ def split_sides(output, batch):
     # One split, not two slices: its backward writes each gradient once.
     n = batch.n_labelled
     sizes = [n, len(batch.index) - n]
-    columns = (batch.x, *output, batch.domain, batch.index, batch.weight)
-    (xs, xt), (fs, ft), (zs, zt), (ds, dt), (rs, rt), (ws, wt) = (c.split(sizes) for c in columns)
+    xs, xt = _split_inputs(batch.x, sizes)
+    columns = (*output, batch.domain, batch.index, batch.weight)
+    (fs, ft), (zs, zt), (ds, dt), (rs, rt), (ws, wt) = (c.split(sizes) for c in columns)
     return Domain(xs, batch.y, fs, zs, ds, rs, ws), Domain(xt, None, ft, zt, dt, rt, wt)
+
+
+def _split_inputs(x, sizes):
+    if not isinstance(x, dict):
+        return x.split(sizes)
+    parts = {name: tensor.split(sizes) for name, tensor in x.items()}
+    return tuple({name: part[side] for name, part in parts.items()} for side in (0, 1))
 
 
 def _module_or_empty(module):

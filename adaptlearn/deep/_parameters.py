@@ -11,15 +11,18 @@ from torch import nn
 from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
 from .._components import registered, resolve
 from ..alignment.base import Alignment
+from ..extractors.base import Extractor
 from ..imbalance.criterion import Criterion
 from ..imbalance.sampling import SAMPLING
 from ._mixing import check_mixing
 from ._trainer import SCHEDULES
+from .finetune import settled_mode
 
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 _CONSTRAINTS = {
-    "backbone": [None, callable, nn.Module],
+    "backbone": [None, callable, nn.Module, Extractor],
+    "augment": [None, callable],
     "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
     "alignment_weight": [Interval(Real, 0, None, closed="left")],
     "normalize": [None, StrOptions({"domain", "source", "batch"})],
@@ -35,7 +38,7 @@ _CONSTRAINTS = {
     "weight_decay": [Interval(Real, 0, None, closed="left")],
     "dropout": [Interval(Real, 0, 1, closed="left")],
     "target_labels": [StrOptions({"ignore", "use"})],
-    "early_stopping": ["boolean", StrOptions({"source", "target"})],
+    "early_stopping": ["boolean", StrOptions({"source", "target", "auto"})],
     "validation_fraction": [Interval(Real, 0, 1, closed="neither")],
     "n_iter_no_change": [Interval(Integral, 1, None, closed="left")],
     "precision": [StrOptions({"float32", "float64", "bfloat16"})],
@@ -75,6 +78,7 @@ def check_parameters(estimator, alignment, *, regression):
     params = estimator.get_params(deep=False)
     constraints = {k: v for k, v in _CONSTRAINTS.items() if k in params}
     validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
+    settled_mode(estimator)
     _check_widths(estimator.hidden_layer_sizes)
     if regression and estimator.sampling != "instance":
         raise ValueError(

@@ -54,7 +54,7 @@ def resample_rows(estimator, parts, fit_rows, slots, seed):
         Of the new rows.
     """
     X, resampler = parts[0], estimator.resampler
-    if len(X.shape) > 2:
+    if len(X.shape) != 2:
         raise ValueError(
             f"resampler={resampler!r} needs rows of numbers, X has shape {X.shape}. For images and "
             "other input of a backbone use mixing='smote', which makes rows among the features, or "
@@ -69,7 +69,8 @@ def resample_rows(estimator, parts, fit_rows, slots, seed):
     if isinstance(resampler, DomainResampler):
         known = rows_to_learn(known, domain, resampler.target_labels)
     new = resample(sampler, X, y, domain, known)
-    if estimator.early_stopping and len(np.unique(new.origin[new.origin >= 0])) < len(new.origin):
+    held_out = estimator.early_stopping not in (False, "auto")
+    if held_out and len(np.unique(new.origin[new.origin >= 0])) < len(new.origin):
         raise ValueError(
             f"early_stopping={estimator.early_stopping!r} holds out rows, and with "
             f"resampler={resampler!r} copies of them would be trained on. Use sampling='balanced' "

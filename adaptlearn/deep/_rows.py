@@ -9,6 +9,7 @@ import torch
 # Above this many bytes (as float32) rows stay where they are and are converted batch by batch.
 _EAGER_BYTES = 2**30
 _CHUNK_BYTES = 2**24
+_FORWARD_ROWS = 4096
 
 
 def is_lazy(X):
@@ -118,6 +119,10 @@ class Rows:
         index = index.cpu().numpy()
         block = rows_of(self.parts, index)
         return to_tensor(block, self.slots[index], self.scaler, self.dtype).to(self.device)
+
+    def blocks(self, index):
+        """Positions in `index`, in groups for one forward pass each."""
+        return torch.arange(len(index), device=index.device).split(_FORWARD_ROWS)
 
 
 def to_tensor(block, slots, scaler, dtype):

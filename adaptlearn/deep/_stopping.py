@@ -8,6 +8,8 @@ import torch
 
 from ..metrics import guarded_entropy
 
+_ENOUGH_HELD_OUT = 20  # rows, for early_stopping="auto"
+
 
 class EarlyStopping:
     """Keep the best epoch; ask to stop when it lies `patience` epochs back.
@@ -35,7 +37,7 @@ class EarlyStopping:
     def __call__(self, trainer, data, record):
         """Evaluate the epoch, add what was measured to `record`; true when it is time to stop."""
         objective = trainer.criterion_
-        _, logits = trainer.forward_rows(data.rows.take, self.valid, data.slots[self.valid])
+        _, logits = trainer.forward_rows(data.rows, self.valid, data.slots[self.valid])
         # Progress 1: all epochs are measured by the loss that training ends with.
         losses = objective.criterion.loss(logits, data.y[self.valid], 1.0, objective.criterion_net)
         if data.task_weight is not None:
@@ -43,7 +45,7 @@ class EarlyStopping:
             losses = losses * weight / weight.mean() if weight.any() else losses
         score = record["valid_loss"] = float(losses.mean())
         if self.kind == "target" and len(data.target) and self.prior is not None:
-            _, logits = trainer.forward_rows(data.rows.take, data.target, data.slots[data.target])
+            _, logits = trainer.forward_rows(data.rows, data.target, data.slots[data.target])
             proba = logits.double().softmax(1).cpu().numpy()
             record["target_criterion"] = guarded_entropy(proba, self.prior)
             score += record["target_criterion"]
@@ -68,20 +70,36 @@ class EarlyStopping:
         self.best_state = state["best_state"]
 
 
-def hold_out(estimator, labelled, is_source, y, seed, device):
+def stopping_kind(estimator, n_source):
+    """What ``early_stopping=`` comes to with so many labelled source rows.
+
+    Returns
+    -------
+    {"source", "target"} or False
+    """
+    kind = estimator.early_stopping
+    if kind != "auto":
+        return "target" if kind is True else kind
+    # Copies of rows that are held out must not be trained on.
+    resampled = getattr(estimator, "resampler", None) is not None
+    enough = estimator.validation_fraction * n_source >= _ENOUGH_HELD_OUT
+    return "source" if enough and not resampled else False
+
+
+def hold_out(estimator, kind, labelled, is_source, y, seed, device):
     """Rows left for training and the `EarlyStopping` that holds the others.
 
     Parameters
     ----------
     estimator : DeepEstimator
-        Whose ``early_stopping``, ``validation_fraction`` and ``n_iter_no_change`` are meant.
+        Whose ``validation_fraction`` and ``n_iter_no_change`` are meant.
+    kind : {"source", "target"}
     labelled : Tensor
         Numbers of the labelled rows.
     is_source : Tensor of shape (n_rows,), bool
     y : Tensor of shape (n_rows,)
         Codes, or floats in regression.
     """
-    kind = "target" if estimator.early_stopping is True else estimator.early_stopping
     source, fraction = labelled[is_source[labelled]], estimator.validation_fraction
     classes = not y.is_floating_point()
     _, valid = split_validation(source, y, fraction, seed, classes)

@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 
 from ..alignment.base import Domain
 from ._norm import DomainBatchNorm
+from ._plan import Plan
 
 # torch.random.fork_rng swaps the generator of the whole process: fits in threads take turns.
 _RNG_LOCK = threading.RLock()
@@ -59,6 +60,21 @@ def epoch_seed(seed, epoch):
     return (seed * 1_000_003 + epoch * 7919 + 1) % 2**63
 
 
+def cycle_place(number, n_batches, accumulate):
+    """Place of a batch among those that one optimiser step is made for: first, last, how many."""
+    at = number % accumulate
+    together = min(accumulate, n_batches - (number - at))
+    return at == 0, at == together - 1, together
+
+
+def augmented(augment, x, generator):
+    """Input of the network after `augment`, which takes tensors by name."""
+    if isinstance(x, dict):
+        return augment(x, generator)
+    name = "pixel_values" if x.ndim == 4 else "values"
+    return augment({name: x}, generator)[name]
+
+
 class Trainer(NeuralNet):
     """skorch net that trains on `BatchIterator` batches.
 
@@ -66,8 +82,13 @@ class Trainer(NeuralNet):
     are summed on the device and read once per epoch, and each epoch seeds itself.
     """
 
-    def __init__(self, module, criterion, *, seed, schedule="constant", precision="float32", **kw):
+    def __init__(
+        self, module, criterion, *, seed, schedule="constant", precision="float32", plan=None,
+        augment=None, **kw,
+    ):  # fmt: skip
         self.seed, self.schedule, self.precision = seed, schedule, precision
+        self.plan = Plan() if plan is None else plan
+        self.augment = augment
         super().__init__(
             module, criterion=criterion, train_split=None, iterator_train=None,
             iterator_valid=None, **kw,
@@ -76,6 +97,14 @@ class Trainer(NeuralNet):
     @property
     def _default_callbacks(self):
         return []  # our own epoch record stands in for skorch's timers and prints
+
+    def __getstate__(self):
+        # skorch writes what it was given beside what it made of it: here one and the same.
+        return {**super().__getstate__(), "module": None, "criterion": None}
+
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        self.module, self.criterion = self.module_, self.criterion_
 
     def initialize_criterion(self):
         """Take the objective as it is: it was built for this fit."""
@@ -86,6 +115,18 @@ class Trainer(NeuralNet):
         """Take the network as it is: it was built for this fit."""
         self.module_ = self.module
         return self
+
+    def get_params_for_optimizer(self, prefix, named_parameters):
+        """Parameters by rate, where the fine-tuning has several."""
+        named_parameters = list(named_parameters)
+        args, kwargs = super().get_params_for_optimizer(prefix, iter(named_parameters))
+        if self.plan.groups is not None:
+            args = [self.plan.parameter_groups(self._bare(), named_parameters, kwargs["lr"])]
+        return args, kwargs
+
+    def _bare(self):
+        """The network, also when it was compiled."""
+        return getattr(self.module_, "_orig_mod", self.module_)
 
     def train(self, iterator, epochs, *, start=0, offset=0, after_epoch=None):
         """Train for `epochs` more epochs.
@@ -108,6 +149,7 @@ class Trainer(NeuralNet):
         for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
             group["initial_lr"] = rate
         self.n_steps_ = epochs * len(iterator)
+        self.thawed_ = offset > 0  # by an earlier fit
         hooks = "on_batch_begin", "on_batch_end", "on_grad_computed"
         self.heard_ = {hook: self._is_heard(hook) for hook in hooks}
         self.notify("on_train_begin", X=None, y=None)
@@ -141,13 +183,18 @@ class Trainer(NeuralNet):
         middle = (epoch + 0.5) * len(iterator) / self.n_steps_
         pseudo_labels = self._pseudo_labels(iterator.data, middle)
         self._set_training(True)
+        self.plan.begin(self._bare(), self._thaw_progress(epoch * len(iterator)))
         batch_hooks = self.heard_["on_batch_begin"] or self.heard_["on_batch_end"]
         batches = iterator.batches(generator, middle, pseudo_labels)
         sums, rows_by_slot = {}, Counter()
         for step, batch in enumerate(batches, epoch * len(iterator)):
             if batch_hooks:
                 self.notify("on_batch_begin", batch=batch, training=True)
-            loss, y_pred, parts = self.train_step(batch, (step + 0.5) / self.n_steps_)
+            if self.augment is not None:
+                batch = batch._replace(x=augmented(self.augment, batch.x, generator))
+            self.plan.follow(self._bare(), self._thaw_progress(step))
+            place = cycle_place(step - epoch * len(iterator), len(iterator), self.plan.accumulate)
+            loss, y_pred, parts = self.train_step(batch, (step + 0.5) / self.n_steps_, place)
             for slot, first, stop in batch.segments:
                 if stop - first > 1:  # a single row has no statistics
                     rows_by_slot[slot] += stop - first
@@ -175,18 +222,33 @@ class Trainer(NeuralNet):
         self.history[-1]["batches"].clear()  # would grow without bound
         return record
 
-    def train_step(self, batch, progress):
-        """One optimiser step: the loss, the logits and the parts of the loss (detached)."""
-        factor = SCHEDULES.get(self.schedule, self.schedule)(progress)
+    def _thaw_progress(self, step):
+        return 1.0 if self.thawed_ else (step + 0.5) / self.n_steps_
+
+    def train_step(self, batch, progress, place=(True, True, 1)):
+        """One batch: the loss, the logits and the parts of the loss (detached).
+
+        `place` tells whether the batch is the first and the last of those that one optimiser step
+        is made for, and how many these are.
+        """
+        first, last, n_together = place
+        factor = SCHEDULES.get(self.schedule, self.schedule)(progress) * self.plan.warm(progress)
         for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
             group["lr"] = rate * factor
-        self.optimizer_.zero_grad(set_to_none=True)
+        if first:
+            self.optimizer_.zero_grad(set_to_none=True)
         with self.autocast():
             output = self.module_(batch.x, batch.segments)
         if self.precision == "bfloat16":  # the losses are differences of moments: all digits count
             output = tuple(part.float() for part in output)
         loss, parts = self.criterion_(output, batch, self.module_.head, progress)
-        loss.backward()
+        (loss if n_together == 1 else loss / n_together).backward()
+        if last:
+            self._step(batch)
+        self.criterion_.update(output, batch)
+        return loss, output[1], {"train": loss.detach(), **parts}
+
+    def _step(self, batch):
         if self.heard_["on_grad_computed"]:
             self.notify(
                 "on_grad_computed",
@@ -194,9 +256,10 @@ class Trainer(NeuralNet):
                 batch=batch,
                 training=True,
             )
+        if self.plan.clip_norm is not None:
+            trained = [p for group in self.optimizer_.param_groups for p in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, self.plan.clip_norm)
         self.optimizer_.step()
-        self.criterion_.update(output, batch)
-        return loss, output[1], {"train": loss.detach(), **parts}
 
     def autocast(self):
         """Mixed precision where it was asked for."""
@@ -214,7 +277,7 @@ class Trainer(NeuralNet):
         inputs = objective.refresh_inputs and 0 < n_cells <= _REFRESH_CELLS
         for members, y in ((data.labelled, data.y[data.labelled]), (data.target, None)):
             slots, weight = data.slots[members], data.weight[members]
-            features, logits = self.forward_rows(data.rows.take, members, slots, features=keep)
+            features, logits = self.forward_rows(data.rows, members, slots, features=keep)
             x = data.rows.take(members) if inputs else None
             sides.append(Domain(x, y, features, logits, slots, members, weight))
         objective.refresh(*sides, self.module_.head, progress)
@@ -223,27 +286,38 @@ class Trainer(NeuralNet):
         """Classes that target batches are to be balanced by; None when they are not."""
         if not data.pseudo_balanced or progress < _PSEUDO_LABELS_FROM or not len(data.target):
             return None
-        _, logits = self.forward_rows(data.rows.take, data.target, data.slots[data.target])
+        _, logits = self.forward_rows(data.rows, data.target, data.slots[data.target])
         return logits.argmax(1)
 
-    @torch.no_grad()
-    def forward_rows(self, take, index, slots, features=False, chunk=4096):
+    def forward_rows(self, rows, index, slots, features=False):
         """Features (None unless wanted) and logits of many rows, in evaluation mode."""
-        self._set_training(False)
         kept = logits = None
+        for some, (f, z) in self._answers(self.module_, rows, index, slots):
+            if logits is None:
+                logits = z.new_empty((len(index), z.shape[1]))
+                kept = f.new_empty((len(index), f.shape[1])) if features else None
+            logits[some] = z
+            if features:
+                kept[some] = f
+        return kept, logits
+
+    def backbone_rows(self, rows, index, slots):
+        """What the backbone makes of some rows in evaluation mode, in any order."""
+        call = self._bare().backbone_features
+        return torch.cat([f for _, f in self._answers(call, rows, index, slots)])
+
+    @torch.no_grad()
+    def _answers(self, call, rows, index, slots):
+        """Yields positions in `index`, and the answer of a part of the network for these rows."""
+        self._set_training(False)
         for slot in torch.unique(slots).tolist():
             places = torch.nonzero(slots == slot).squeeze(1)
-            for rows in places.split(chunk):
-                x = take(index[rows])
+            for block in rows.blocks(index[places]):
+                some = places[block]
+                x = rows.take(index[some])
                 with self.autocast():
-                    f, z = self.module_(x, [(slot, 0, len(x))])
-                if logits is None:
-                    logits = z.new_empty((len(index), z.shape[1]))
-                    kept = f.new_empty((len(index), f.shape[1])) if features else None
-                logits[rows] = z
-                if features:
-                    kept[rows] = f
-        return kept, logits
+                    answer = call(x, [(slot, 0, len(some))])
+                yield some, answer
 
     def _check_finite_loss(self, record):
         bad = [k for k, v in record.items() if k.endswith("loss") and not math.isfinite(v)]

@@ -13,6 +13,7 @@ from ..imbalance.sampling import nearest_sampling
 from ._class_prediction import PredictionMixin
 from ._label_shift import halved_share
 from ._mixing import make_mixing
+from ._raw import is_extractor
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
@@ -26,12 +27,22 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
 
     Parameters
     ----------
-    backbone : None, nn.Module, class or factory, default=None
-        None: a multi-layer perceptron on numeric features. A module is copied, never trained in
-        place. A class or factory is called with the number of features if it requires an argument
-        (the shape of one row for image-like input). Its output is flattened to (n_rows, ...).
+    backbone : None, Extractor, nn.Module, class or factory, default=None
+        None: a multi-layer perceptron on numeric features. An extractor (`TextExtractor`,
+        `ImageExtractor`): X then is texts, images or paths as it takes them. A module is copied,
+        never trained in place. A class or factory is called with the number of features if it
+        requires an argument (the shape of one row for image-like input). Its output is flattened
+        to (n_rows, ...).
+    finetune : str or FineTuning, default="auto"
+        How the backbone is trained: "frozen", "head", "last:N", "gradual", "full" or "lora", or a
+        `FineTuning` with more settings. "auto" embeds the rows of an extractor once, and trains a
+        module with the rest of the network.
+    augment : callable or None, default=None
+        Changes the input of the network in training: called with a dict of tensors (rows first) and
+        a generator, it returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the perceptron's hidden layers; ``()`` is linear. Ignored with a backbone.
+        Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
+        and embeddings of a frozen extractor; ignored with any other backbone.
     bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
@@ -85,7 +96,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         side, and leaves everything as it is otherwise. "bbse", "rlls" and "mlls" take it that
         only the proportions changed: see `adaptlearn.imbalance.estimate_label_shift`. They train
         the network three more times, without alignment, on two thirds of the source, for
-        held-out predictions. None: the target is taken to have the source's proportions.
+        held-out predictions. Texts and images are read through the embeddings of the extractor,
+        before it is trained. None: the target is taken to have the source's proportions.
     prior : {"source", "uniform", "target"}, array-like of shape (n_classes,) or None, default=None
         Class proportions that predictions are for; read at predict, so it can be changed without
         another fit. None: as trained. "target": the estimated ones, for accuracy on target rows
@@ -116,7 +128,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         Rows of each side in a step.
     max_epochs : int or "auto", default="auto"
         Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
-        steps, at least 12 and at most 100.
+        steps, at least 12 and at most 100 (with an extractor that is trained 3 and 50).
     weight_decay : float, default=0.01
         L2 penalty, >= 0.
     dropout : float, default=0.5
@@ -125,9 +137,10 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         Weight of each class in the task loss, as in scikit-learn.
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labels on target rows take part in training.
-    early_stopping : bool, "source" or "target", default=False
+    early_stopping : bool, "source", "target" or "auto", default=False
         Hold out source rows and keep the best epoch: by their loss ("source"), or by their loss
-        plus the guarded entropy of target predictions ("target", what True means).
+        plus the guarded entropy of target predictions ("target", what True means). "auto": by
+        their loss, where at least 20 rows are held out and no `resampler` copies rows.
     validation_fraction : float, default=0.1
         Share of source rows held out, in (0, 1).
     n_iter_no_change : int, default=10
@@ -192,7 +205,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
     True
     """
 
-    _slots = ("alignment", "criterion", "mixing")
+    _slots = ("alignment", "criterion", "mixing", "finetune")
     _auto_alignment = ("spl", "entropy", "mmd")
     # Pseudo-labels go wrong where classes are all but gone: their share of the source from which
     # on "auto" does without, and what it takes instead.
@@ -202,6 +215,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         self,
         *,
         backbone=None,
+        finetune="auto",
+        augment=None,
         hidden_layer_sizes=(256,),
         bottleneck=None,
         alignment="auto",
@@ -237,6 +252,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         verbose=0,
     ):
         self.backbone = backbone
+        self.finetune = finetune
+        self.augment = augment
         self.hidden_layer_sizes = hidden_layer_sizes
         self.bottleneck = bottleneck
         self.alignment = alignment
@@ -333,6 +350,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
             "random_state": seed,
             "verbose": 0,
         }
+        if is_extractor(self.backbone):  # proportions are estimated from embeddings
+            params |= {"backbone": None, "finetune": "auto", "augment": None}
         return DomainAdaptationClassifier(**params)
 
     @property

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from sklearn.utils.validation import check_is_fitted
 
+from .. import extractors
 from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
 from ..alignment.base import Alignment
@@ -22,6 +23,7 @@ from ..imbalance.criterion import Criterion
 from ..imbalance.mixing import Mixing
 from ._label_shift import Priors
 from ._scaling import DomainScaler
+from .finetune import FineTuning
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
@@ -73,6 +75,7 @@ class SaveMixin:
             "epochs_done": int(self._epochs_done),
             "clip": _encode(getattr(self._scaler, "clip", None), "clip"),
             "seed": int(self.net_.seed),
+            "embedder": _model_print(self),
         }
         if self._class_counts is not None:
             header["smoothed"] = smoothed
@@ -93,6 +96,12 @@ class SaveMixin:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+
+
+def _model_print(estimator):
+    """Fingerprint of the model that a frozen extractor embeds with, which is not in the file."""
+    embedder = estimator._embedder
+    return None if embedder is None else embedder._model_print()
 
 
 def _checksum(text, tensors):
@@ -209,10 +218,16 @@ def _build(header, tensors, components):
         source, target = estimator._priors.source, estimator._priors.target
         if target is not None:
             alignments = estimator._settle(alignments, source, target)
+    body = estimator._open_backbone()
+    if header.get("embedder") != _model_print(estimator):
+        raise ValueError(
+            "the extractor's model is not the one that the estimator was fitted with; its files or "
+            "weights have changed"
+        )
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])
-    estimator._build(shape, alignments, criterion, counts, int(header["seed"]), device)
+    estimator._build(shape, alignments, criterion, counts, int(header["seed"]), device, body)
     for prefix, module in (
         ("network.", estimator._network),
         ("objective.", estimator.net_.criterion_),
@@ -265,6 +280,15 @@ def _encode(value, place):
                 if type(value) is cls:
                     return {"component": [slot, name], "params": params}
             return {"external": type(value).__name__, "params": params}
+    if isinstance(value, FineTuning):
+        return {"finetuning": {k: _encode(v, place) for k, v in value.get_params().items()}}
+    if isinstance(value, extractors.EmbeddingCache):
+        return {"cache": [_encode(value.directory, place), value.max_bytes]}
+    if isinstance(value, extractors.Extractor):
+        name = type(value).__name__
+        form = "extractor" if getattr(extractors, name, None) is type(value) else "external"
+        params = {k: _encode(v, place) for k, v in value.get_params(deep=False).items()}
+        return {form: name, "params": params}
     if hasattr(value, "fit_resample") and not inspect.isclass(value):
         name = type(value).__name__
         form = "sampler" if _samplers().get(name) is type(value) else "external"
@@ -273,7 +297,7 @@ def _encode(value, place):
     if inspect.isclass(value) and value is getattr(torch.optim, value.__name__, None):
         return {"torch.optim": value.__name__}
     named = type(value) if isinstance(value, torch.nn.Module) else value
-    if place == "backbone=" and "<" not in getattr(named, "__qualname__", "<"):
+    if place in ("backbone=", "augment=") and "<" not in getattr(named, "__qualname__", "<"):
         return {"external": named.__name__}
     raise ValueError(
         f"{place}{value!r} cannot be saved: a {type(value).__name__} has no representation without "
@@ -310,7 +334,17 @@ def _decode(value, components):
         if not (inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)):
             raise ValueError(f"{value['torch.optim']!r} is not an optimiser of torch")
         return cls
+    if "finetuning" in value:
+        return FineTuning(**{k: _decode(v, components) for k, v in value["finetuning"].items()})
+    if "cache" in value:
+        return extractors.EmbeddingCache(*value["cache"])
     params = {k: _decode(v, components) for k, v in value.get("params", {}).items()}
+    if "extractor" in value:
+        known = {name: getattr(extractors, name) for name in extractors.__all__}
+        cls = _component(value["extractor"], known, ())
+        if callable(params["model"]) and not isinstance(params["model"], torch.nn.Module):
+            params["model"] = params["model"]()  # a class, or what makes the module
+        return cls(**params)
     if "sampler" in value:
         known = _samplers()
         made = known.get(value["sampler"]) or _component(value["sampler"], components, known)

@@ -19,12 +19,22 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
 
     Parameters
     ----------
-    backbone : None, nn.Module, class or factory, default=None
-        None: a multi-layer perceptron on numeric features. A module is copied, never trained in
-        place. A class or factory is called with the number of features if it requires an argument
-        (the shape of one row for image-like input). Its output is flattened to (n_rows, ...).
+    backbone : None, Extractor, nn.Module, class or factory, default=None
+        None: a multi-layer perceptron on numeric features. An extractor (`TextExtractor`,
+        `ImageExtractor`): X then is texts, images or paths as it takes them. A module is copied,
+        never trained in place. A class or factory is called with the number of features if it
+        requires an argument (the shape of one row for image-like input). Its output is flattened
+        to (n_rows, ...).
+    finetune : str or FineTuning, default="auto"
+        How the backbone is trained: "frozen", "head", "last:N", "gradual", "full" or "lora", or a
+        `FineTuning` with more settings. "auto" embeds the rows of an extractor once, and trains a
+        module with the rest of the network.
+    augment : callable or None, default=None
+        Changes the input of the network in training: called with a dict of tensors (rows first) and
+        a generator, it returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the perceptron's hidden layers; ``()`` is linear. Ignored with a backbone.
+        Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
+        and embeddings of a frozen extractor; ignored with any other backbone.
     bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
@@ -56,16 +66,17 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         Rows of each side in a step.
     max_epochs : int or "auto", default="auto"
         Passes over the longer side; the shorter one is repeated. "auto": as many as make 400
-        steps, at least 12 and at most 100.
+        steps, at least 12 and at most 100 (with an extractor that is trained 3 and 50).
     weight_decay : float, default=0.01
         L2 penalty, >= 0.
     dropout : float, default=0.0
         Share of hidden units dropped, in [0, 1).
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labels on target rows take part in training.
-    early_stopping : bool, "source" or "target", default=False
+    early_stopping : bool, "source", "target" or "auto", default=False
         Hold out source rows and keep the best epoch: by their loss ("source"), or by their loss
-        plus the guarded entropy of target predictions ("target", what True means).
+        plus the guarded entropy of target predictions ("target", what True means). "auto": by
+        their loss, where at least 20 rows are held out and no `resampler` copies rows.
     validation_fraction : float, default=0.1
         Share of source rows held out, in (0, 1).
     n_iter_no_change : int, default=10
@@ -122,6 +133,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         self,
         *,
         backbone=None,
+        finetune="auto",
+        augment=None,
         hidden_layer_sizes=(256,),
         bottleneck=None,
         alignment="auto",
@@ -151,6 +164,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         verbose=0,
     ):
         self.backbone = backbone
+        self.finetune = finetune
+        self.augment = augment
         self.hidden_layer_sizes = hidden_layer_sizes
         self.bottleneck = bottleneck
         self.alignment = alignment

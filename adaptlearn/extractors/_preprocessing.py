@@ -51,7 +51,8 @@ class Preprocessing(NamedTuple):
         if self.mean is not None:
             mean, std = self.mean, self.std
         n, _, h, w = images.shape
-        mean, std = torch.tensor(mean).repeat(w), torch.tensor(std).repeat(w)
+        device = images.device
+        mean, std = (torch.tensor(v, device=device).repeat(w) for v in (mean, std))
         # (scale · x − mean) / std in place over one copy; whole lines of pixels at a time, because
         # three channels at a time are four times as slow.
         lines = images.permute(0, 2, 3, 1).to(torch.float32, copy=True).reshape(n, h, 3 * w)

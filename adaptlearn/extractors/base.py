@@ -27,6 +27,7 @@ from ._models import (
     prepared,
     torch_randomness,
 )
+from ._training import TrainableMixin
 from .cache import EmbeddingCache, lookup, open_cache
 
 _FORMAT = 1  # raise it when what an extractor computes changes: old cached rows are not found then
@@ -51,7 +52,11 @@ class Batch(NamedTuple):
 
 
 class Extractor(
-    ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator, metaclass=ABCMeta
+    TrainableMixin,
+    ClassNamePrefixFeaturesOutMixin,
+    TransformerMixin,
+    BaseEstimator,
+    metaclass=ABCMeta,
 ):
     """Base of the extractors: a frozen network as a scikit-learn transformer.
 
@@ -61,7 +66,7 @@ class Extractor(
     distinct row that is not in the cache; and puts the features back in the order of the rows.
 
     The network is never changed: it runs in evaluation mode, without gradients. Global random
-    generators are left as they are.
+    generators are left as they are. Estimators that fine-tune (``backbone=``) train a copy.
 
     See Also
     --------
@@ -122,12 +127,21 @@ class Extractor(
         -------
         self : object
         """
+        self._check()
+        self._read_rows(X)
+        self._find_model()
+        return self
+
+    def _check(self):
+        """Raise for parameters that make no sense."""
         params = self.get_params(deep=False)
         constraints = {k: v for k, v in self._parameter_constraints.items() if k in params}
         validate_parameter_constraints(constraints, params, caller_name=type(self).__name__)
         self._check_parameters()
         pick_device(self.device)
-        self._read_rows(X)
+
+    def _find_model(self):
+        """Copy the module, or find the directory of the model."""
         self._module = self._directory = self._size = None
         if isinstance(self.model, torch.nn.Module):
             self._module = prepared(self.model, "cpu")
@@ -136,7 +150,6 @@ class Extractor(
             need_transformers(type(self).__name__)
             self._directory = find_directory(self.model)
         self._fitted = True
-        return self
 
     def _check_parameters(self):
         """Checks of parameters that are more than types and ranges."""

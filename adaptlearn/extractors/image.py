@@ -17,6 +17,7 @@ from ._preprocessing import for_module, from_directory
 from .base import Batch, Extractor
 
 _ROWS = {"cpu": 16, "cuda": 128}
+_KEPT_BYTES = 2**30  # of resized images, for training
 
 
 class ImageExtractor(Extractor):
@@ -177,12 +178,15 @@ class ImageExtractor(Extractor):
     def _example(self):
         return np.zeros((64, 64, 3), np.uint8)
 
-    def _batches(self, rows, numbers, network, device):
+    def _steps(self, network):
+        """The `Preprocessing` of this model."""
         mean, std = (None if v is None else tuple(map(float, v)) for v in (self.mean, self.std))
         if network.directory is None:
-            steps = for_module(self.image_size, mean, std)
-        else:
-            steps = from_directory(network.directory, self.model, self.image_size, mean, std)
+            return for_module(self.image_size, mean, std)
+        return from_directory(network.directory, self.model, self.image_size, mean, std)
+
+    def _batches(self, rows, numbers, network, device):
+        steps = self._steps(network)
         size = (
             _ROWS.get(device.type, _ROWS["cpu"]) if self.batch_size == "auto" else self.batch_size
         )
@@ -229,7 +233,7 @@ class ImageExtractor(Extractor):
     def _features(self, network, inputs):
         module = network.module
         module = getattr(module, "vision_model", module)  # of CLIP and SigLIP, the half that sees
-        answer = module(inputs["images"])
+        answer = module(inputs["pixel_values"])
         if isinstance(answer, torch.Tensor):
             return self._pooled(answer, "mean" if self.pooling == "auto" else self.pooling)
         if isinstance(answer, (tuple, list)):
@@ -267,12 +271,65 @@ class ImageExtractor(Extractor):
             )
         return pool_places(hidden, how)
 
+    def _trained_part(self, module):
+        return getattr(module, "vision_model", module)
+
+    def _prepare(self, rows, network, keep):
+        if not (keep and len(rows)):
+            return list(rows)
+        # Resized images are kept where they fit; the others are read anew in each epoch.
+        steps, kept = self._steps(network), []
+        for number, row in enumerate(rows):
+            kept.append(_read(row, steps, number))
+            if kept[0].nbytes * len(rows) > _KEPT_BYTES:
+                return list(rows)
+        return kept
+
+    def _tensors(self, prepared, network, device):
+        steps = self._steps(network)
+        images = [x if isinstance(x, torch.Tensor) else _read(x, steps) for x in prepared]
+        if len({image.shape for image in images}) > 1:
+            raise ValueError(
+                "images have different shapes after resizing, so that they make no batch. Give "
+                "image_size=(height, width)."
+            )
+        if len({image.dtype for image in images}) == 1:
+            # As they are on their way to the device: bytes, a quarter of what they become there.
+            return {"pixel_values": steps.normalize(_stacked(images).to(device))}
+        # Floating point images hold values up to 1, the others up to 255.
+        return {"pixel_values": torch.cat([steps.normalize(image[None]) for image in images])}
+
+    def _known(self, network):
+        steps = self._steps(network)
+        return {"mean": steps.mean or (0.0,) * 3, "std": steps.std or (1.0,) * 3}
+
+
+def _read(row, steps, number=None):
+    """One image, resized."""
+    try:
+        return steps.resize(to_tensor(row))
+    except ImportError as error:
+        raise ImportError(
+            "image files are read with the package Pillow, which is not installed. Install the "
+            "extra: pip install 'adaptlearn[pretrained]'."
+        ) from error
+    except Exception as error:  # Pillow's decoders raise many kinds
+        where = "an image" if number is None else f"row {number} of X"
+        what = f" ({str(row)!r})" if isinstance(row, (str, os.PathLike)) else ""
+        raise ValueError(
+            f"{where}{what} cannot be read as an image: {error}. Training and predicting need "
+            "every row: leave it out."
+        ) from error
+
+
+def _stacked(images):
+    # Channels last in memory, as resizing leaves them: convolutions are quicker on it.
+    return torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
+
 
 def _batch(group, steps):
     places, images = zip(*group, strict=True)
-    # Channels last in memory, as resizing leaves them: convolutions are quicker on it.
-    block = torch.stack([image.permute(1, 2, 0) for image in images]).permute(0, 3, 1, 2)
-    return Batch(np.array(places), {"images": steps.normalize(block)})
+    return Batch(np.array(places), {"pixel_values": steps.normalize(_stacked(images))})
 
 
 def _is_three_numbers(value, positive):

@@ -206,13 +206,7 @@ class TextExtractor(Extractor):
                 chosen = by_length[at : at + size]
                 yield Batch(window[chosen], padded([ids[i] for i in chosen], filler))
                 at += size
-        if n_cut:
-            warnings.warn(
-                f"{n_cut} of {len(rows)} texts have more than {limit} tokens: the rest of them was "
-                f"not read. {self._advice(network, tokenizer, limit)}",
-                UserWarning,
-                stacklevel=2,
-            )
+        self._warn_cut(n_cut, len(rows), network, tokenizer, limit)
 
     def _rows_in_batch(self, longest, device):
         if self.batch_size != "auto":
@@ -238,6 +232,15 @@ class TextExtractor(Extractor):
                     f"special. It must be at least {special + 1}."
                 )
         return self.max_length
+
+    def _warn_cut(self, n_cut, n_rows, network, tokenizer, limit):
+        if n_cut:
+            warnings.warn(
+                f"{n_cut} of {n_rows} texts have more than {limit} tokens: the rest of them was "
+                f"not read. {self._advice(network, tokenizer, limit)}",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _advice(self, network, tokenizer, limit):
         most = most_tokens(network.module, tokenizer)
@@ -283,3 +286,27 @@ class TextExtractor(Extractor):
             return self.pooling
         trained = trained_pooling(network.directory)
         return trained or ("last" if reads_left_to_right(network.module) else "mean")
+
+    def _prepare(self, rows, network, keep):
+        tokenizer = self._own_tokenizer(network)
+        limit, ids, n_cut = self._limit(network, tokenizer), [], 0
+        for start in range(0, len(rows), _WINDOW):
+            some, n = encode(tokenizer, rows[start : start + _WINDOW], limit)
+            ids += some
+            n_cut += n
+        self._warn_cut(n_cut, len(rows), network, tokenizer, limit)
+        return ids
+
+    def _tensors(self, prepared, network, device):
+        return padded(prepared, padding_id(self._own_tokenizer(network)))
+
+    def _lengths(self, prepared):
+        return np.array([len(ids) for ids in prepared])
+
+    def _rows_at_once(self, longest, device):
+        return self._rows_in_batch(longest, device)
+
+    def _known(self, network):
+        tokenizer = self._own_tokenizer(network)
+        special = getattr(tokenizer, "all_special_ids", None)
+        return {"special_ids": special, "mask_id": getattr(tokenizer, "mask_token_id", None)}
