@@ -19,6 +19,13 @@ _PUBLIC = {
     "MCC": "alignment",
     "MMD": "alignment",
     "SPL": "alignment",
+    "Augmentation": "augmentation",
+    "ColorJitter": "augmentation",
+    "FlipCrop": "augmentation",
+    "GaussianNoise": "augmentation",
+    "RandAugment": "augmentation",
+    "SpecAugment": "augmentation",
+    "TokenDropout": "augmentation",
     "CDANClassifier": "deep",
     "DANNClassifier": "deep",
     "DeepCORALClassifier": "deep",
@@ -49,6 +56,7 @@ _PUBLIC = {
 }
 _SUBPACKAGES = (
     "alignment",
+    "augmentation",
     "datasets",
     "deep",
     "extractors",
