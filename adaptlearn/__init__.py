@@ -38,6 +38,7 @@ _PUBLIC = {
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",
     "TextExtractor": "extractors",
+    "CutMix": "imbalance",
     "DomainResampler": "imbalance",
     "FeatureSMOTE": "imbalance",
     "Mixing": "imbalance",

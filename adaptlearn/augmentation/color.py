@@ -24,7 +24,8 @@ _AMOUNT = [Interval(Real, 0, None, closed="left")]
 class ColorJitter(Augmentation):
     r"""Change brightness, contrast and saturation of each image.
 
-    With colours x in [0, 1], their grey :math:`g = .299 r + .587 g + .114 b`, and factors
+    With colours :math:`x = z \cdot \text{std} + \text{mean}` in [0, 1], z being the network's input,
+    their grey :math:`g = .299 r + .587 g + .114 b`, and factors
     :math:`f \sim U(\max(0, 1 - a), 1 + a)` for the amount a of each, in this order:
 
     .. math::
@@ -36,13 +37,18 @@ class ColorJitter(Augmentation):
 
     Parameters
     ----------
-    brightness, contrast, saturation : float, default=0.4
-        Amounts, >= 0; 0 leaves that one as it is.
-    mean, std : float, tuple of float or None, default=None
-        What the images were normalised with, for each channel or one number for all:
-        :math:`x = z \cdot \text{std} + \text{mean}` brings the network's input z back to colours in
-        [0, 1]. None: the values of ImageNet. Images that are colours in [0, 1] as they are need
-        ``mean=0, std=1``.
+    brightness : float, default=0.4
+        Amount, >= 0; 0 leaves it as it is.
+    contrast : float, default=0.4
+        Amount, >= 0.
+    saturation : float, default=0.4
+        Amount, >= 0.
+    mean : float, tuple of float or None, default=None
+        What was subtracted from colours in [0, 1] to make the network's input, for each channel or
+        one number for all. None: the values of ImageNet. Images that are such colours as they are
+        need ``mean=0, std=1``.
+    std : float, tuple of float or None, default=None
+        What colours were divided by then, > 0.
 
     Notes
     -----

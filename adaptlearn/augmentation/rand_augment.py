@@ -55,8 +55,10 @@ class RandAugment(Augmentation):
         Strength, in [0, 10]. The paper finds 9 best for ImageNet, with far more rows.
     ops : sequence of str or None, default=None
         Names of the operations to draw from. None: all of the table.
-    mean, std : float, tuple of float or None, default=None
+    mean : float, tuple of float or None, default=None
         What the images were normalised with; see `ColorJitter`. None: the values of ImageNet.
+    std : float, tuple of float or None, default=None
+        Likewise, > 0.
 
     Notes
     -----

@@ -181,11 +181,13 @@ class Trainer(NeuralNet):
         for group, rate in zip(self.optimizer_.param_groups, self.base_rates_, strict=True):
             group["lr"] = rate * factor
         self.optimizer_.zero_grad(set_to_none=True)
+        x, segments, mixed = self.criterion_.mix_inputs(batch)
         with self.autocast():
-            output = self.module_(batch.x, batch.segments)
+            output = self.module_(x, segments)
         if self.precision == "bfloat16":  # the losses are differences of moments: all digits count
             output = tuple(part.float() for part in output)
-        loss, parts = self.criterion_(output, batch, self.module_.head, progress)
+        output, mixed = self.criterion_.take_mixed(output, batch, mixed)
+        loss, parts = self.criterion_(output, batch, self.module_.head, progress, mixed)
         loss.backward()
         if self.heard_["on_grad_computed"]:
             self.notify(

@@ -270,7 +270,7 @@ class DeepEstimator(
         }
         if not index.targets:
             alignments = []
-        mixing = make_mixing(getattr(self, "mixing", None))
+        mixing = make_mixing(getattr(self, "mixing", None), input_shape)
         objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
