@@ -62,6 +62,8 @@ class Augmentation(BaseEstimator):
             given.
         """
         name = self.tensor_name(inputs)
+        if not len(inputs[name]):
+            return dict(inputs)
         return {**inputs, name: self.augment(inputs[name], generator)}
 
     def augment(self, x, generator):

@@ -24,8 +24,8 @@ _AMOUNT = [Interval(Real, 0, None, closed="left")]
 class ColorJitter(Augmentation):
     r"""Change brightness, contrast and saturation of each image.
 
-    With colours :math:`x = z \cdot \text{std} + \text{mean}` in [0, 1], z being the network's input,
-    their grey :math:`g = .299 r + .587 g + .114 b`, and factors
+    With colours :math:`x = z \cdot \text{std} + \text{mean}` in [0, 1], z being what the network
+    gets, their grey :math:`g = .299 r + .587 g + .114 b`, and factors
     :math:`f \sim U(\max(0, 1 - a), 1 + a)` for the amount a of each, in this order:
 
     .. math::

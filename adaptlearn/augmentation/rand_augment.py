@@ -35,17 +35,20 @@ class RandAugment(Augmentation):
     Each image gets `n` operations, drawn evenly and with repetition, each in a random direction.
     With :math:`m = \text{magnitude} / 10`:
 
-    ==================================== ========================================================
-    "rotate"                             by :math:`\pm 30 m` degrees
-    "shear_x", "shear_y"                 by :math:`\pm 0.3\, m` of a pixel per pixel
-    "translate_x", "translate_y"         by :math:`\pm 0.45\, m` of the width, of the height
-    "brightness", "contrast",            blend :math:`f x + (1 - f) x'`, :math:`f = 1 \pm 0.9\, m`,
-    "saturation", "sharpness"            x' being black, mean grey, grey, the smoothed image
-    "autocontrast"                       each channel stretched to [0, 1]
-    "posterize"                          cut to :math:`8 - \lfloor 4 m \rfloor` bits
-    "solarize"                           colours from :math:`1 - m` on are inverted
-    "identity"                           nothing
-    ==================================== ========================================================
+    ================================ ============================================================
+    "rotate"                         by :math:`\pm 30 m` degrees
+    "shear_x", "shear_y"             by :math:`\pm 0.3\, m` of a pixel per pixel
+    "translate_x", "translate_y"     by :math:`\pm 0.45\, m` of the width, of the height
+    "brightness"                     blend :math:`f x + (1 - f) x'`, :math:`f = 1 \pm 0.9\, m`, with
+                                     x' being black
+    "contrast"                       the same, x' being the mean grey of the image
+    "saturation"                     the same, x' being the image in grey
+    "sharpness"                      the same, x' being the image smoothed
+    "autocontrast"                   each channel stretched to [0, 1]
+    "posterize"                      cut to :math:`8 - \lfloor 4 m \rfloor` bits
+    "solarize"                       of 256 levels, those from :math:`256 (1 - m)` on are inverted
+    "identity"                       nothing
+    ================================ ============================================================
 
     Parameters
     ----------
@@ -159,7 +162,7 @@ class RandAugment(Augmentation):
             bits = (x * (255 / step) + 1e-3).floor() * (step / 255)
             x = torch.where(drawn(["posterize"]), bits, x)
         if "solarize" in ops:
-            bright = drawn(["solarize"]) & (x >= 1 - self.magnitude / 10)
+            bright = drawn(["solarize"]) & (x >= (1 - self.magnitude / 10) * 256 / 255)
             x = torch.where(bright, 1 - x, x)
         return x
 
