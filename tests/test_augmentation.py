@@ -212,6 +212,13 @@ def test_calls_do_not_grow_with_rows(augmentation, make, nothing):
 
 
 @each
+def test_mixed_precision_around_it_changes_nothing(augmentation, make, nothing):
+    wanted = augmentation(make(9), generator())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert equal(augmentation(make(9), generator()), wanted)
+
+
+@each
 def test_gradient_flows_to_numbers(augmentation, make, nothing):
     given = make(5)
     names = [k for k, v in given.items() if v.is_floating_point()]

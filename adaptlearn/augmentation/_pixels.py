@@ -68,7 +68,7 @@ def grey(x):
     """Brightness of each pixel, (n, 1, h, w)."""
     if x.shape[1] != 3:
         return x.mean(1, keepdim=True)
-    return torch.einsum("nchw,c->nhw", x, x.new_tensor(_GREY))[:, None]
+    return (x * x.new_tensor(_GREY)[:, None, None]).sum(1, keepdim=True)
 
 
 def adjust(x, brightness, contrast, saturation):
@@ -80,7 +80,8 @@ def adjust(x, brightness, contrast, saturation):
     if brightness is not None:
         x = x * brightness
     if contrast is not None:
-        x = torch.lerp(grey(x).mean((2, 3), keepdim=True), x, contrast)
+        # The mean of the grey is the grey of the mean, which takes a third of the time.
+        x = torch.lerp(grey(x.mean((2, 3), keepdim=True)), x, contrast)
     if saturation is not None:
         x = torch.lerp(grey(x), x, saturation)
     return x

@@ -64,7 +64,9 @@ class Augmentation(BaseEstimator):
         name = self.tensor_name(inputs)
         if not len(inputs[name]):
             return dict(inputs)
-        return {**inputs, name: self.augment(inputs[name], generator)}
+        # Mixed precision is for networks: places of pixels need all digits.
+        with torch.autocast(inputs[name].device.type, enabled=False):
+            return {**inputs, name: self.augment(inputs[name], generator)}
 
     def augment(self, x, generator):
         """The tensor named by ``applies_to``, augmented; a new tensor of the same shape."""
