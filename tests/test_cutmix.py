@@ -234,6 +234,11 @@ def test_networks_of_several_inputs():
     batch = batch._replace(x={"input_ids": torch.zeros(20, 5)})
     with pytest.raises(ValueError, match=r"combines 'pixel_values', .* inputs are 'input_ids'"):
         mix_inputs(CutMix(), None, batch, False)
+    with pytest.raises(ValueError, match=r"combines 'pixel_values', .* inputs are 'input_ids'"):
+        make_mixing("cutmix", {"input_ids": (5,)})
+    assert type(make_mixing("cutmix", {"pixel_values": (3, 8, 8)})) is CutMix
+    with pytest.raises(ValueError, match=r"these have shape \(8,\)"):
+        make_mixing("cutmix", {"pixel_values": (8,)})
 
 
 def test_a_mixing_on_inputs_returns_as_many_rows():

@@ -11,7 +11,8 @@ from ..imbalance.mixing import Mixed, Mixing
 def make_mixing(spec, row_shape=None):
     """Fresh mixing out of what the user gave as ``mixing=``, or None.
 
-    Raises where it is known that rows of `row_shape` cannot be mixed.
+    Raises where it is known that rows of `row_shape` cannot be mixed: the shape of one row, or a
+    dict of them by name, where the network has several inputs.
     """
     if spec is None:
         return None
@@ -24,8 +25,8 @@ def make_mixing(spec, row_shape=None):
         )
     if mixing.on not in ("features", "inputs"):
         raise ValueError(f"on={mixing.on!r} of {mixing!r} must be 'features' or 'inputs'.")
-    if mixing.on == "inputs" and row_shape is not None:
-        mixing.check_rows(row_shape)
+    if mixing.on == "inputs" and row_shape:
+        mixing.check_rows(_mixed_input(mixing, row_shape))
     return mixing
 
 
@@ -69,12 +70,7 @@ def mix_inputs(mixing, net, batch, keep):
         Its `features` are inputs.
     """
     n, several = batch.n_labelled, isinstance(batch.x, dict)
-    if several and mixing.applies_to not in batch.x:
-        raise ValueError(
-            f"mixing={mixing!r} combines {mixing.applies_to!r}, and the network's inputs are "
-            f"{', '.join(map(repr, batch.x))}. Take mixing='mixup', which combines features."
-        )
-    rows = batch.x[mixing.applies_to] if several else batch.x
+    rows = _mixed_input(mixing, batch.x)
     segments = [segment for segment in batch.segments if segment[1] < n]
     parts = []
     for _, start, stop in segments:
@@ -96,6 +92,18 @@ def mix_inputs(mixing, net, batch, keep):
         total = len(batch.index)
         shifted = [(slot, start + total, stop + total) for slot, start, stop in segments]
     return x if several else x[mixing.applies_to], [*batch.segments, *shifted], mixed
+
+
+def _mixed_input(mixing, inputs):
+    """Of a dict, what `mixing` applies to; anything else as it is."""
+    if not isinstance(inputs, dict):
+        return inputs
+    if mixing.applies_to not in inputs:
+        raise ValueError(
+            f"mixing={mixing!r} combines {mixing.applies_to!r}, and the network's inputs are "
+            f"{', '.join(map(repr, inputs))}. Take mixing='mixup', which combines features."
+        )
+    return inputs[mixing.applies_to]
 
 
 def _with_mixed(rows, mixed, keep):
