@@ -6,7 +6,6 @@ import math
 from numbers import Integral, Real
 
 import torch
-import torch.nn.functional as F
 
 from .._compat import Interval
 from .._components import did_you_mean, register
@@ -205,18 +204,12 @@ def _smooth(x):
     """Pillow's smoothing filter: the centre counts five times. Borders are left as they are."""
     if min(x.shape[2:]) < 3:
         return x
-    weight = x.new_ones((3, 3))
-    weight[1, 1] = 5
-    weight = (weight / 13).expand(x.shape[1], 1, 3, 3)
-    inner = F.conv2d(x, weight, groups=x.shape[1])
-    return torch.cat(
-        [
-            x[:, :, :1],
-            torch.cat([x[:, :, 1:-1, :1], inner, x[:, :, 1:-1, -1:]], 3),
-            x[:, :, -1:],
-        ],
-        2,
-    )
+    # Sums of shifted images: several times as fast as a convolution of three channels.
+    lines = x[:, :, :-2] + x[:, :, 1:-1] + x[:, :, 2:]
+    box = lines[..., :-2] + lines[..., 1:-1] + lines[..., 2:]
+    smooth = x.clone()
+    smooth[:, :, 1:-1, 1:-1] = (box + 4 * x[:, :, 1:-1, 1:-1]) / 13
+    return smooth
 
 
 def _stretch(x):
