@@ -312,6 +312,21 @@ def test_inputs_that_do_not_fit(spec, inputs, message):
         make_augmentation(spec)(inputs, generator())
 
 
+def test_functions():
+    def negative(inputs, generator):
+        return {"values": -inputs["values"] + torch.rand(1, generator=generator)}
+
+    given = numbers(3)
+    both = make_augmentation([negative, "noise"])
+    source = generator()
+    wanted = GaussianNoise()(negative(given, source), source)
+    assert equal(both(given, generator()), wanted)
+    assert equal(clone(both).filled(mean=0)(given, generator()), wanted)
+    assert equal(make_augmentation(both)(given, generator()), wanted)
+    assert both.tensor_name(["values"]) == "values"
+    assert make_augmentation(negative).tensor_name(["values"]) is None
+
+
 def test_which_tensor_is_changed():
     assert FlipCrop().tensor_name(["input_ids", "pixel_values"]) == "pixel_values"
     assert SpecAugment().tensor_name({"input_values": 1}) == "input_values"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from numbers import Real
 
 import torch
@@ -141,15 +142,30 @@ class Composed(Augmentation):
         return Composed([member.filled(**known) for member in self.members])
 
 
+class Called(Augmentation):
+    """A function that does what an augmentation does."""
+
+    def __init__(self, function):
+        self.function = function
+
+    def __call__(self, inputs, generator):
+        """What the function makes of the batch."""
+        return self.function(inputs, generator)
+
+    def tensor_name(self, names):
+        """None: the function knows."""
+
+
 def make_augmentation(spec):
     """Turn what is given as ``augment=`` into one augmentation, its parameters checked.
 
     Parameters
     ----------
-    spec : None, str, Augmentation or list of these
+    spec : None, str, Augmentation, callable or list of these
         A name ("flip_crop", "color", "rand_augment", "token_dropout", "spec_augment", "noise" or
-        one that you registered) stands for the augmentation with its defaults. The members of a
-        list are applied in order. Objects are copied.
+        one that you registered) stands for the augmentation with its defaults. A function is
+        called as an augmentation is, with a dict of tensors and a generator, and returns such a
+        dict. The members of a list are applied in order. Objects are copied.
 
     Returns
     -------
@@ -179,6 +195,8 @@ def make_augmentation(spec):
 
 
 def _member(spec):
+    if callable(spec) and not isinstance(spec, type) and not hasattr(spec, "get_params"):
+        return Called(copy.deepcopy(spec))
     augmentation = resolve("augment", spec)
     if not isinstance(augmentation, Augmentation):
         raise TypeError(
