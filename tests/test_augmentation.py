@@ -384,6 +384,8 @@ def test_an_augmentation_of_the_user(monkeypatch):
 
     with pytest.raises(TypeError, match=r"Empty must define augment\(x, generator\)"):
         Empty()(given, generator())
+    with pytest.raises(TypeError, match="Augmentation must set applies_to, such as"):
+        Augmentation()(given, generator())
 
 
 # --- what it is for ---------------------------------------------------------------------------

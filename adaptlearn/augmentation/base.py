@@ -86,6 +86,8 @@ class Augmentation(BaseEstimator):
             If there is none: a text network given an augmentation of images, say.
         """
         wanted = (self.applies_to,) if isinstance(self.applies_to, str) else self.applies_to
+        if not wanted:
+            raise TypeError(f"{type(self).__name__} must set applies_to, such as 'pixel_values'.")
         for name in wanted:
             if name in names:
                 return name
