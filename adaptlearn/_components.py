@@ -17,6 +17,7 @@ from ._compat import validate_parameter_constraints
 _REGISTRY = {}  # slot -> {name: class}
 _SLOT_PACKAGES = {
     "alignment": "adaptlearn.alignment",
+    "augment": "adaptlearn.augmentation",
     "criterion": "adaptlearn.imbalance._losses",
     "mixing": "adaptlearn.imbalance._mixings",
 }
@@ -27,7 +28,7 @@ def register(slot, name):
 
     Parameters
     ----------
-    slot : {"alignment", "criterion", "mixing"}
+    slot : {"alignment", "augment", "criterion", "mixing"}
     name : str
         The name users write, an identifier without a double underscore. A second class under the
         same name raises.

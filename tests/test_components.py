@@ -19,7 +19,7 @@ from adaptlearn._components import (
     resolve,
 )
 
-SLOTS = ("alignment", "criterion", "mixing")
+SLOTS = ("alignment", "augment", "criterion", "mixing")
 ALL = [(slot, name) for slot in SLOTS for name in sorted(registered(slot))]
 
 
@@ -145,7 +145,8 @@ def test_register_refuses(registry):
         register("alignment", "coral")(impostor)
     assert component_class("alignment", "coral") is CORAL
     with pytest.raises(
-        ValueError, match=r"slot='loss' is not known; .*'alignment', 'criterion', 'mixing'"
+        ValueError,
+        match=r"slot='loss' is not known; .*'alignment', 'augment', 'criterion', 'mixing'",
     ):
         register("loss", "x")
     for name in ("a__b", "two words", ""):

@@ -19,6 +19,7 @@ LEVELS = {
     "deep": 3,
     "extractors": 2,
     "alignment": 1,
+    "augmentation": 1,
     "imbalance": 1,
     "adapters": 1,
     "datasets": 1,

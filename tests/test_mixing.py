@@ -34,7 +34,8 @@ from adaptlearn.imbalance import LDAM, CrossEntropy, LogitAdjusted, Mixed
 from adaptlearn.imbalance.mixing import draw_partners, even_in_batches
 from adaptlearn.metrics import worst_class_recall
 
-NAMES = sorted(registered("mixing"))
+# Of features; what mixes inputs takes images: test_cutmix.py.
+NAMES = sorted(n for n, cls in registered("mixing").items() if cls.on == "features")
 ALL = [Mixup(), Mixup(alpha=0.3), Mixup(balanced=False), Remix(), Remix(0.5, 2.0, 0.7)]
 ALL += [FeatureSMOTE(), FeatureSMOTE(k_neighbors=1)]
 each = pytest.mark.parametrize("mixing", ALL, ids=repr)

@@ -6,13 +6,14 @@ import copy
 
 import torch
 
+from ..augmentation import make_augmentation
 from ._mixing import make_mixing
 from ._network import build_network
 from ._objective import Objective
 from ._parameters import OPTIMIZERS
 from ._plan import make_plan
 from ._raw import ExtractorBackbone, is_extractor
-from ._trainer import Trainer
+from ._trainer import Trainer, input_name
 from .finetune import settings_of, settled_mode
 
 
@@ -64,7 +65,10 @@ class BuildingMixin:
         }
         if not index.targets:
             alignments = []
-        mixing = make_mixing(getattr(self, "mixing", None))
+        shape = input_shape
+        if body is not None:
+            shape = {name: tuple(x.shape[1:]) for name, x in body.example().items()}
+        mixing = make_mixing(getattr(self, "mixing", None), shape)
         objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
@@ -80,7 +84,7 @@ class BuildingMixin:
             schedule=self.schedule,
             precision=self.precision,
             plan=plan,
-            augment=make_augment(self.augment, body),
+            augment=make_augment(self.augment, body, input_shape),
             optimizer=optimizer,
             lr=self.learning_rate,
             device=str(device),
@@ -93,9 +97,16 @@ class BuildingMixin:
         self._input_shape, self._class_counts = tuple(input_shape), class_counts
 
 
-def make_augment(spec, body):
-    """What is done to the input of the network in training; None where it is nothing."""
-    augment = copy.deepcopy(spec)
-    if body is not None and hasattr(augment, "filled"):  # parameters left to what the rows are
-        augment = augment.filled(**body.known())
-    return augment
+def make_augment(spec, body, row_shape):
+    """What is done to the input of the network in training; None where it is nothing.
+
+    Raises where the network has no input of the kind that is changed.
+    """
+    augmentation = make_augmentation(spec)
+    if augmentation is None:
+        return None
+    if body is None:
+        augmentation.tensor_name([input_name(row_shape)])
+        return augmentation
+    augmentation.tensor_name(body.example())
+    return augmentation.filled(**body.known())

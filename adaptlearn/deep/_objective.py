@@ -7,6 +7,7 @@ from torch import nn
 
 from .._components import member_name
 from ..alignment.base import Alignment, Domain, Step
+from ._mixing import mix_inputs
 
 
 class Objective(nn.Module):
@@ -40,8 +41,29 @@ class Objective(nn.Module):
         self.updating = [_overrides(a, "update") for a in alignments]
         self.refreshing = [_overrides(a, "refresh") for a in alignments]
 
-    def forward(self, output, batch, head, progress):
-        """Total loss and its parts, a dict of detached tensors."""
+    def mix_inputs(self, batch):
+        """What of a batch goes through the network: inputs, segments, `Mixed` inputs or None."""
+        if self.mixing is None or self.mixing.on != "inputs":
+            return batch.x, batch.segments, None
+        return mix_inputs(self.mixing, self.mixing_net, batch, keep=self._aligns(batch))
+
+    def take_mixed(self, output, batch, mixed):
+        """Outputs of the batch's own rows, and mixed rows with features in place of inputs."""
+        if mixed is None:
+            return output, None
+        n, total = batch.n_labelled, len(batch.index)
+        start = total if self._aligns(batch) else 0
+        mixed = mixed._replace(features=output[0][start : start + n])
+        return tuple(part[:total] for part in output), mixed
+
+    def _aligns(self, batch):
+        return len(self.alignments) > 0 and len(batch.index) > batch.n_labelled
+
+    def forward(self, output, batch, head, progress, mixed=None):
+        """Total loss and its parts, a dict of detached tensors.
+
+        Rows that were mixed as inputs come as `mixed`.
+        """
         (features, logits), n = output, batch.n_labelled
         both = len(logits) > n
         aligned = both and len(self.alignments) > 0
@@ -50,7 +72,7 @@ class Objective(nn.Module):
             features, logits = source.features, source.logits
         elif both:
             features, logits = features[:n], logits[:n]
-        total = self._task_loss(features, logits, batch, head, progress)
+        total = self._task_loss(features, logits, batch, head, progress, mixed)
         parts = {"task": total.detach()}
         if aligned:
             for alignment, net, name in zip(self.alignments, self.nets, self.names, strict=True):
@@ -61,7 +83,7 @@ class Objective(nn.Module):
                 total = total + (value if alignment.adversarial else weight * value)
         return total, parts
 
-    def _task_loss(self, features, logits, batch, head, progress):
+    def _task_loss(self, features, logits, batch, head, progress, mixed):
         """Weighted mean of the criterion over the labelled rows, or what they are mixed to."""
 
         def losses(logits, y):
@@ -70,7 +92,8 @@ class Objective(nn.Module):
         if self.mixing is None:
             values, weight = losses(logits, batch.y), batch.task_weight
         else:
-            mixed = self.mixing.mix(features, batch.y, batch.task_weight, self.mixing_net)
+            if mixed is None:
+                mixed = self.mixing.mix(features, batch.y, batch.task_weight, self.mixing_net)
             logits, weight = head(mixed.features), mixed.weight
             values = losses(logits, mixed.y)
             if mixed.other_y is not None:

@@ -11,6 +11,7 @@ from torch import nn
 from .._compat import HasMethods, Interval, StrOptions, validate_parameter_constraints
 from .._components import registered, resolve
 from ..alignment.base import Alignment
+from ..augmentation import make_augmentation
 from ..extractors.base import Extractor
 from ..imbalance.criterion import Criterion
 from ..imbalance.sampling import SAMPLING
@@ -22,7 +23,7 @@ OPTIMIZERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam, "adamw": torch.o
 
 _CONSTRAINTS = {
     "backbone": [None, callable, nn.Module, Extractor],
-    "augment": [None, callable],
+    "augment": [None, callable, str, list, tuple],
     "bottleneck": [None, Interval(Integral, 1, None, closed="left")],
     "alignment_weight": [Interval(Real, 0, None, closed="left")],
     "normalize": [None, StrOptions({"domain", "source", "batch"})],
@@ -78,6 +79,7 @@ def check_parameters(estimator, alignment, *, regression):
     params = estimator.get_params(deep=False)
     constraints = {k: v for k, v in _CONSTRAINTS.items() if k in params}
     validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
+    make_augmentation(estimator.augment)
     settled_mode(estimator)
     _check_widths(estimator.hidden_layer_sizes)
     if regression and estimator.sampling != "instance":

@@ -67,11 +67,16 @@ def cycle_place(number, n_batches, accumulate):
     return at == 0, at == together - 1, together
 
 
+def input_name(row_shape):
+    """What an augmentation calls the input of a network that has one, by the shape of a row."""
+    return "pixel_values" if len(row_shape) == 3 else "values"
+
+
 def augmented(augment, x, generator):
     """Input of the network after `augment`, which takes tensors by name."""
     if isinstance(x, dict):
         return augment(x, generator)
-    name = "pixel_values" if x.ndim == 4 else "values"
+    name = input_name(x.shape[1:])
     return augment({name: x}, generator)[name]
 
 
@@ -237,11 +242,13 @@ class Trainer(NeuralNet):
             group["lr"] = rate * factor
         if first:
             self.optimizer_.zero_grad(set_to_none=True)
+        x, segments, mixed = self.criterion_.mix_inputs(batch)
         with self.autocast():
-            output = self.module_(batch.x, batch.segments)
+            output = self.module_(x, segments)
         if self.precision == "bfloat16":  # the losses are differences of moments: all digits count
             output = tuple(part.float() for part in output)
-        loss, parts = self.criterion_(output, batch, self.module_.head, progress)
+        output, mixed = self.criterion_.take_mixed(output, batch, mixed)
+        loss, parts = self.criterion_(output, batch, self.module_.head, progress, mixed)
         (loss if n_together == 1 else loss / n_together).backward()
         if last:
             self._step(batch)

@@ -27,7 +27,7 @@ class DeepEstimator(
     Subclasses say how labels become tensors (`_encode`) and how many outputs there are.
     """
 
-    _slots = ("alignment", "criterion", "finetune")
+    _slots = ("alignment", "augment", "criterion", "finetune")
     _regression = False
     _auto_alignment = None
 

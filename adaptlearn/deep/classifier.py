@@ -105,12 +105,13 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         balanced accuracy. "source": those of the labelled source rows. An array: proportions that
         you know, in the order of `classes_`. What `sampling`, `criterion` and weights did to the
         trained proportions is divided out, so that nothing is corrected twice.
-    mixing : None, "mixup", "remix", "smote" or Mixing, default=None
+    mixing : None, "mixup", "remix", "smote", "cutmix" or Mixing, default=None
         Labelled rows that the task loss is taken on, made anew in each batch among the features:
         pairs of a row and one of any class ("mixup", `Mixup`), the same with labels that lean to
         the rarer class ("remix", `Remix`), or more rows of rare classes ("smote", `FeatureSMOTE`).
         Alignments see the rows as they are. These counter imbalance, so they go neither with a
-        criterion that does nor with `class_weight`; ``Mixup(balanced=False)`` does not.
+        criterion that does nor with `class_weight`; ``Mixup(balanced=False)`` does not. Nor does
+        "cutmix" (`CutMix`), which cuts boxes out of images in a 4-D X.
     resampler : imbalanced-learn sampler, DomainResampler or None, default=None
         Resamples the labelled rows of each domain before training, ``SMOTE()`` for example;
         unlabelled rows stay as they are. For numeric input of two dimensions; neighbours are found
@@ -205,7 +206,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
     True
     """
 
-    _slots = ("alignment", "criterion", "mixing", "finetune")
+    _slots = ("alignment", "augment", "criterion", "mixing", "finetune")
     _auto_alignment = ("spl", "entropy", "mmd")
     # Pseudo-labels go wrong where classes are all but gone: their share of the source from which
     # on "auto" does without, and what it takes instead.

@@ -19,6 +19,7 @@ from .. import extractors
 from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
 from ..alignment.base import Alignment
+from ..augmentation import Augmentation
 from ..imbalance.criterion import Criterion
 from ..imbalance.mixing import Mixing
 from ._label_shift import Priors
@@ -27,7 +28,12 @@ from .finetune import FineTuning
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
-_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion, "mixing": Mixing}
+_SLOT_BASES = {
+    "alignment": Alignment,
+    "augment": Augmentation,
+    "criterion": Criterion,
+    "mixing": Mixing,
+}
 _FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
 
 

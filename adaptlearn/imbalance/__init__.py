@@ -10,6 +10,7 @@ _MODULES = {
     "ClassSampler": "sampling",
     "Criterion": "criterion",
     "CrossEntropy": "criterion",
+    "CutMix": "cutmix",
     "DensityWeighted": "regression",
     "DomainResampler": "resampling",
     "FeatureSMOTE": "feature_smote",

@@ -1,3 +1,3 @@
 """Every mixing, imported so that its name is known."""
 
-from . import feature_smote, mixup, remix  # noqa: F401
+from . import cutmix, feature_smote, mixup, remix  # noqa: F401

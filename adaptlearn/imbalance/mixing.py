@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator
 class Mixed(NamedTuple):
     """Rows that the task loss is taken on, all of shape (m, ...)."""
 
-    features: torch.Tensor
+    features: torch.Tensor  # inputs, from a mixing on inputs
     y: torch.Tensor
     other_y: torch.Tensor | None = None  # second label of each row; None: rows have one
     share: torch.Tensor | None = None  # of the first label, in [0, 1]
@@ -29,8 +29,17 @@ class Mixing(BaseEstimator):
     through the network, whatever the input is. Features come after the normalisation of each
     domain, so rows of different source domains may be combined.
 
+    With ``on = "inputs"`` it combines what the network sees instead (`CutMix`). It is then called
+    for the rows of each domain by themselves, and must return as many. Where an alignment is
+    trained, the network sees these rows beside the rows as they are; without one, in their place.
+
     Class attributes
     ----------------
+    on : {"features", "inputs"}
+        What is combined; "features" by default.
+    applies_to : str
+        For a mixing on inputs: which tensor, where a network has several; "pixel_values" by
+        default.
     rebalances : bool
         Whether rare classes count more in the mixed rows. A loss that rebalances and class weights
         are then refused, which would counter imbalance twice.
@@ -47,7 +56,15 @@ class Mixing(BaseEstimator):
     ...         return Mixed(noisy, y, weight=weight)
     """
 
+    on = "features"
+    applies_to = "pixel_values"
     rebalances = False
+
+    def check_rows(self, shape):
+        """Raise ValueError if inputs of this shape (of one row) cannot be combined.
+
+        Called before training, for a mixing on inputs.
+        """
 
     def build(self, class_counts):
         """Make the buffers of one fit.
@@ -73,6 +90,7 @@ class Mixing(BaseEstimator):
         Parameters
         ----------
         features : Tensor of shape (n, n_features)
+            With ``on = "inputs"``, inputs of shape (n, ...).
         y : Tensor of shape (n,), int64
         weight : Tensor of shape (n,) or None
             Task weights, 0 included; None: all one.
