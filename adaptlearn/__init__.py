@@ -31,6 +31,7 @@ _PUBLIC = {
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",
     "TextExtractor": "extractors",
+    "rank_extractors": "extractors",
     "DomainResampler": "imbalance",
     "FeatureSMOTE": "imbalance",
     "Mixing": "imbalance",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 from scipy.special import xlogy
-from sklearn.covariance import ledoit_wolf_shrinkage
 from sklearn.utils import check_array, check_consistent_length, column_or_1d
 
 from .._domains import is_unlabelled
@@ -15,7 +14,7 @@ __all__ = ["h_score", "leep_score", "logme_score", "nce_score", "transrate_score
 
 # Ratios of prior to noise precision that LogME looks at, in units of the largest squared singular
 # value, and the golden sections of the interval after that.
-_GRID, _SECTIONS = np.logspace(-12, 8, 81), 40
+_GRID, _SECTIONS = np.logspace(-12, 8, 41), 40
 
 
 def logme_score(X, y, *, task="auto"):
@@ -79,14 +78,14 @@ def logme_score(X, y, *, task="auto"):
     largest = squares.max(initial=0.0) or 1.0
 
     def evidence(t):
-        """Of each output, at one t for each; t has shape (n_outputs,)."""
+        """Of each output; t holds one number for all outputs, or one for each."""
         ratio = squares[:, None] / t
         variance = ((inside / (1 + ratio)).sum(axis=0) + outside) / n
         variance = np.maximum(variance, np.finfo(float).tiny)
         return -0.5 * (np.log(2 * np.pi * variance) + 1 + np.log1p(ratio).sum(axis=0) / n)
 
     grid = _GRID * largest
-    values = np.array([evidence(np.full(targets.shape[1], t)) for t in grid])
+    values = np.array([evidence(np.full(1, t)) for t in grid])
     best = values.argmax(axis=0)
     low, high = (np.log(grid[np.clip(best + k, 0, len(grid) - 1)]) for k in (-1, 1))
     golden = (np.sqrt(5) - 1) / 2
@@ -139,8 +138,8 @@ def h_score(X, y):
     squares, parts = _spectrum(X, targets)
     if not len(squares):  # every row the same
         return 0.0
-    shrinkage = ledoit_wolf_shrinkage(X, assume_centered=True)
     variances = squares / n
+    shrinkage = _ledoit_wolf(X, variances)
     inverse = 1 / ((1 - shrinkage) * variances + shrinkage * variances.sum() / d)
     # Along direction i the class means lie at s_i z_ic / n_c.
     between = (np.square(parts) / targets.sum(axis=0)).sum(axis=1) * squares / n
@@ -331,3 +330,15 @@ def _spectrum(X, targets):
     if wide:
         return squares, vectors.T @ targets
     return squares, vectors.T @ (X.T @ targets) / np.sqrt(squares)[:, None]
+
+
+def _ledoit_wolf(X, variances):
+    """Shrinkage of Ledoit and Wolf (2004), from centred rows and the spectrum of their covariance.
+
+    The same as scikit-learn's, without its sum over all pairs of columns.
+    """
+    n, d = X.shape
+    squared = np.square(variances).sum()
+    spread = squared - variances.sum() ** 2 / d  # of the eigenvalues around their mean
+    noise = (np.square(np.square(X).sum(axis=1)).sum() / n - squared) / n
+    return min(noise / spread, 1.0) if spread > 0 else 0.0
