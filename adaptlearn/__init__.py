@@ -42,6 +42,11 @@ _PUBLIC = {
     "TunedThresholdsClassifier": "imbalance",
     "LabelShiftClassifier": "imbalance",
     "estimate_label_shift": "imbalance",
+    "Delta": "regularization",
+    "EWC": "regularization",
+    "L2SP": "regularization",
+    "LwF": "regularization",
+    "Regularization": "regularization",
     "DomainStratifiedKFold": "model_selection",
     "EntropyScorer": "model_selection",
     "ImportanceWeightedScorer": "model_selection",
@@ -56,6 +61,7 @@ _SUBPACKAGES = (
     "imbalance",
     "metrics",
     "model_selection",
+    "regularization",
 )
 
 __all__ = [*sorted(_PUBLIC), *_SUBPACKAGES, "__version__"]

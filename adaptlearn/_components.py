@@ -19,6 +19,7 @@ _SLOT_PACKAGES = {
     "alignment": "adaptlearn.alignment",
     "criterion": "adaptlearn.imbalance._losses",
     "mixing": "adaptlearn.imbalance._mixings",
+    "regularization": "adaptlearn.regularization",
 }
 
 
@@ -27,7 +28,7 @@ def register(slot, name):
 
     Parameters
     ----------
-    slot : {"alignment", "criterion", "mixing"}
+    slot : {"alignment", "criterion", "mixing", "regularization"}
     name : str
         The name users write, an identifier without a double underscore. A second class under the
         same name raises.

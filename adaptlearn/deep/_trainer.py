@@ -66,6 +66,8 @@ class Trainer(NeuralNet):
     are summed on the device and read once per epoch, and each epoch seeds itself.
     """
 
+    retention = None  # while a regularisation against forgetting is at work
+
     def __init__(self, module, criterion, *, seed, schedule="constant", precision="float32", **kw):
         self.seed, self.schedule, self.precision = seed, schedule, precision
         super().__init__(
@@ -186,6 +188,8 @@ class Trainer(NeuralNet):
         if self.precision == "bfloat16":  # the losses are differences of moments: all digits count
             output = tuple(part.float() for part in output)
         loss, parts = self.criterion_(output, batch, self.module_.head, progress)
+        if self.retention is not None:
+            loss = self.retention.add_loss(loss, parts, batch, output)
         loss.backward()
         if self.heard_["on_grad_computed"]:
             self.notify(

@@ -13,11 +13,12 @@ from ..imbalance.sampling import nearest_sampling
 from ._class_prediction import PredictionMixin
 from ._label_shift import halved_share
 from ._mixing import make_mixing
+from ._retention import RetentionMixin
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
 
-class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
+class DomainAdaptationClassifier(SaveMixin, PredictionMixin, RetentionMixin, DeepEstimator):
     """Neural network that classifies rows of an unlabelled target domain.
 
     It trains on labelled source rows and unlabelled target rows together: a task loss on the
@@ -105,6 +106,16 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         among the columns as given, so put a scaler before where their units differ. A made-up row
         has the mean weight of its class in its domain. The statistics of `normalize` are those of
         the rows as given. A sampler without a ``random_state`` follows that of the estimator.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting what the network knew before this call: distance to the weights it began
+        from ("l2_sp", `L2SP`), or to those of each earlier call, stiff where they matter ("ewc",
+        `EWC`), to its old outputs ("lwf", `LwF`) or features ("delta", `Delta`). It acts where
+        there is something to keep: from the second ``partial_fit`` (or ``fit`` with `warm_start`)
+        on, and for "l2_sp" and "delta" in a first fit with a `backbone`, taken as pretrained.
+    rehearsal : int, default=0
+        Source rows of earlier calls to keep and to train on again in later ones, beside theirs:
+        drawn at random, as many of each class in each domain. They are held as given, in memory
+        and in pickles; 0 keeps none.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -192,7 +203,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
     True
     """
 
-    _slots = ("alignment", "criterion", "mixing")
+    _slots = ("alignment", "criterion", "mixing", "regularization")
     _auto_alignment = ("spl", "entropy", "mmd")
     # Pseudo-labels go wrong where classes are all but gone: their share of the source from which
     # on "auto" does without, and what it takes instead.
@@ -214,6 +225,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         prior=None,
         mixing=None,
         resampler=None,
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -249,6 +262,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         self.prior = prior
         self.mixing = mixing
         self.resampler = resampler
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -330,6 +345,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
             "warm_start": False,
             "checkpoint": None,
             "callbacks": None,
+            "rehearsal": 0,
             "random_state": seed,
             "verbose": 0,
         }

@@ -20,12 +20,18 @@ from .._domains import DomainIndex
 from ..alignment.base import Alignment
 from ..imbalance.criterion import Criterion
 from ..imbalance.mixing import Mixing
+from ..regularization.base import Regularization
 from ._label_shift import Priors
 from ._scaling import DomainScaler
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
-_SLOT_BASES = {"alignment": Alignment, "criterion": Criterion, "mixing": Mixing}
+_SLOT_BASES = {
+    "alignment": Alignment,
+    "criterion": Criterion,
+    "mixing": Mixing,
+    "regularization": Regularization,
+}
 _FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
 
 
@@ -36,7 +42,8 @@ class SaveMixin:
         """Write the fitted estimator to one file, without pickle.
 
         Weights are stored as safetensors, parameters as JSON in the file's header. Training
-        history and optimiser state are not kept.
+        history and optimiser state are not kept, nor are the rows of ``rehearsal`` and what
+        `EWC` knows of earlier calls (a pickle holds both).
 
         Parameters
         ----------

@@ -7,11 +7,12 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from ._retention import RetentionMixin
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
 
-class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
+class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepEstimator):
     """Neural network that predicts a number on rows of an unlabelled target domain.
 
     As `DomainAdaptationClassifier`, with a numeric `y`; NaN masks the rows without a label. `y` is
@@ -45,6 +46,16 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         an object from `adaptlearn.imbalance`.
     sampling : {"instance"}, default="instance"
         Labelled batches: every row equally often. The other ways need classes.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting what the network knew before this call: distance to the weights it began
+        from ("l2_sp", `L2SP`), or to those of each earlier call, stiff where they matter ("ewc",
+        `EWC`), to its old outputs ("lwf", `LwF`) or features ("delta", `Delta`). It acts where
+        there is something to keep: from the second ``partial_fit`` (or ``fit`` with `warm_start`)
+        on, and for "l2_sp" and "delta" in a first fit with a `backbone`, taken as pretrained.
+    rehearsal : int, default=0
+        Source rows of earlier calls to keep and to train on again in later ones, beside theirs:
+        drawn at random, as many of each domain. They are held as given, in memory and in
+        pickles; 0 keeps none.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.003
@@ -115,6 +126,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     True
     """
 
+    _slots = ("alignment", "criterion", "regularization")
     _regression = True
     _auto_alignment = "coral"
 
@@ -129,6 +141,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         normalize="domain",
         criterion="mse",
         sampling="instance",
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=3e-3,
         schedule="inverse",
@@ -158,6 +172,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         self.normalize = normalize
         self.criterion = criterion
         self.sampling = sampling
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
