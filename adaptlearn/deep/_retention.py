@@ -56,7 +56,7 @@ class RetentionMixin:
         if first:  # a head and a bottleneck are new; a backbone is taken as pretrained
             names = dict(self._network.named_parameters())
             shared = {name for name in names if name.startswith("backbone.")}
-        knows = not first or (self.backbone is not None and not component.needs_trained_head)
+        knows = not first or (self.backbone is not None and not component.needs_earlier_call)
         if knows:
             component.start(self._network, retention.batches(), retention.task_loss, shared)
             self.net_.retention = retention

@@ -61,12 +61,12 @@ class Regularization(BaseEstimator):
 
     Class attributes
     ----------------
-    needs_trained_head : bool
-        Whether the method reads the old network's outputs. It is then left out of a first fit, in
-        which the backbone is pretrained and the head is new.
+    needs_earlier_call : bool
+        Whether there is nothing to keep in a first fit, although the backbone is pretrained: the
+        method reads outputs of the head, which is new, or rows of an earlier call.
     """
 
-    needs_trained_head = False
+    needs_earlier_call = False
     weight = 1.0
 
     _parameter_constraints = {"weight": NOT_NEGATIVE}

@@ -31,7 +31,7 @@ class EWC(Regularization):
 
     Parameters
     ----------
-    weight : float, default=100.0
+    weight : float, default=30.0
         :math:`\lambda`, >= 0.
     fisher : {"exact", "empirical"}, default="exact"
         "exact" takes the expectation over the classes, as above; "empirical" the squared gradient
@@ -61,13 +61,15 @@ class EWC(Regularization):
     EWC(weight=1000.0)
     """
 
+    needs_earlier_call = True
+
     _parameter_constraints = {
         **Regularization._parameter_constraints,
         "fisher": [StrOptions({"exact", "empirical"})],
         "max_samples": [Interval(Integral, 1, None, closed="left")],
     }
 
-    def __init__(self, weight=100.0, fisher="exact", max_samples=1000):
+    def __init__(self, weight=30.0, fisher="exact", max_samples=1000):
         self.weight = weight
         self.fisher = fisher
         self.max_samples = max_samples

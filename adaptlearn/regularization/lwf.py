@@ -46,7 +46,7 @@ class LwF(Regularization):
     LwF(temperature=1.0)
     """
 
-    needs_trained_head = True
+    needs_earlier_call = True
 
     _parameter_constraints = {
         **Regularization._parameter_constraints,
