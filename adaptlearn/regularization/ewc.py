@@ -13,7 +13,7 @@ from .._components import register
 from .base import Regularization, evaluating, forget, parameters_of
 
 # Rows whose gradients are computed at once, and numbers that these may take: 256 MiB in float32.
-_MOST_ROWS, _MOST_NUMBERS = 64, 2**26
+_MOST_ROWS, _MOST_NUMBERS = 128, 2**26
 
 
 @register("regularization", "ewc")
