@@ -85,14 +85,16 @@ print(f"ranking took {seconds:.1f} s, training heads {seconds_heads:.1f} s")
 # %%
 # Cost against score
 # ------------------
-# What is up and to the left is good and cheap.
-figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), layout="constrained")
-ranking.plot(cost="features", ax=axes[0])
-axes[1].scatter(ranking.columns["logme"], [accuracy[n] for n in ranking.names])
-for name, x in zip(ranking.names, ranking.columns["logme"], strict=True):
-    axes[1].annotate(name, (x, accuracy[name]), xytext=(5, 5), textcoords="offset points")
-axes[1].set(xlabel="LogME", ylabel="accuracy of a trained head")
-axes[1].margins(x=0.3)
+# On the left, the score and what it stands for; on the right, the score and the number of features,
+# which is what the head will cost. Good and cheap is up and to the left.
+figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+for rank, name in enumerate(ranking.names, 1):
+    place = ranking.columns["logme"][rank - 1], accuracy[name]
+    axes[0].scatter(*place)
+    axes[0].annotate(str(rank), place, xytext=(5, -10), textcoords="offset points")
+axes[0].set(xlabel="LogME", ylabel="accuracy of a trained head")
+axes[0].grid(alpha=0.3)
+ranking.plot(cost="features", ax=axes[1])
 plt.show()
 
 assert agreement > 0.6

@@ -249,8 +249,9 @@ def test_plot_draws_each_candidate():
         ax = ranking.plot()
         assert ax.get_xlabel() == "features (lower is better)"
         assert ax.get_ylabel() == "LogME (higher is better)"
-        assert [t.get_text() for t in ax.texts] == ["a", "b"]
-        np.testing.assert_allclose(ax.collections[0].get_offsets()[:, 0], [6, 2])
+        assert [t.get_text() for t in ax.texts] == ["1", "2"]
+        assert [t.get_text() for t in ax.get_legend().get_texts()] == ["1  a", "2  b"]
+        assert [c.get_offsets()[0, 0] for c in ax.collections] == [6, 2]
         assert ranking.plot(score="h_score", cost="a_distance", ax=ax) is ax
         with pytest.raises(ValueError, match="Did you mean 'logme'"):
             ranking.plot(score="logmee")

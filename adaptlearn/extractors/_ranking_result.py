@@ -119,7 +119,7 @@ class ExtractorRanking:
         return html_table(*self._table(), caption=" ".join(self._legend()))
 
     def plot(self, *, score="logme", cost=None, ax=None):
-        """Draw what each candidate costs against how it scores: best is up and to the left.
+        """Draw what each candidate costs against how it scores; points carry their ranks.
 
         Parameters
         ----------
@@ -148,16 +148,18 @@ class ExtractorRanking:
         if ax is None:
             ax = plt.subplots(layout="constrained")[1]
         x, y = self.columns[cost], self.columns[score]
-        ax.scatter(x, y, zorder=3)
-        for name, *place in zip(self.names, x, y, strict=True):
+        for rank, name in enumerate(self.names, 1):
+            place = x[rank - 1], y[rank - 1]
             if np.isfinite(place).all():
-                ax.annotate(name, place, xytext=(5, 5), textcoords="offset points")
+                ax.scatter(*place, zorder=3, label=f"{rank}  {name}")
+                ax.annotate(str(rank), place, xytext=(5, 5), textcoords="offset points")
         if np.nanmin(x) > 0:
             ax.set_xscale("log")
         axes = (("x", cost), ("y", score))
         ax.set(**{f"{axis}label": _axis_title(key) for axis, key in axes})
-        ax.margins(x=0.25, y=0.15)
+        ax.margins(0.1)
         ax.grid(alpha=0.3)
+        ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
         return ax
 
 
