@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from numbers import Integral
+
 import numpy as np
 import torch
 
@@ -27,7 +29,7 @@ class RetentionMixin:
     def _fit(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
         """Fit with the rows kept from earlier calls, then keep some of these."""
         given = X, y, sample_domain, X_target, sample_weight
-        size = self.rehearsal if isinstance(self.rehearsal, int) else 0  # checked in the fit
+        size = int(self.rehearsal) if isinstance(self.rehearsal, Integral) else 0  # else refused
         buffer = None if fresh or not size else self._rehearsal
         if buffer is not None:
             classes = () if self._regression else self.classes_
