@@ -32,7 +32,7 @@ class EWC(Regularization):
     Parameters
     ----------
     weight : float, default=30.0
-        :math:`\lambda`, >= 0.
+        :math:`\lambda`, >= 0. Worth a grid from 10 to 1000: the right one depends on the network.
     fisher : {"exact", "empirical"}, default="exact"
         "exact" takes the expectation over the classes, as above; "empirical" the squared gradient
         of the task loss at the given labels, which costs one backward pass a row in place of one
