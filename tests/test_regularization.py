@@ -190,6 +190,31 @@ def test_fisher_does_not_depend_on_how_it_is_computed(network, monkeypatch, how)
         torch.testing.assert_close(component.precision_[name], p)
 
 
+def test_fisher_of_a_network_of_named_inputs_that_looks_at_its_data(network, monkeypatch):
+    class Named(Tiny):
+        def forward(self, x, segments):
+            if x["mask"].sum().item() == 0:  # vmap cannot do this
+                raise ValueError("nothing to read")
+            return super().forward(x["values"] * x["mask"], segments)
+
+    named, tried = Named().double(), []
+
+    def counting(*args, **kwargs):
+        tried.append(1)
+        return torch.func.vmap(*args, **kwargs)
+
+    monkeypatch.setattr(ewc_module, "vmap", counting)
+    monkeypatch.setattr(ewc_module, "_MOST_ROWS", 4)
+    x, y, segments = rows()
+    inputs = {"values": x, "mask": torch.ones_like(x)}
+    component, plain = EWC(), EWC()
+    component.finish(named, [RowBatch(inputs, y, segments)], task_loss)
+    assert len(tried) == 1
+    plain.finish(network, [rows()], task_loss)
+    for name, p in plain.precision_.items():
+        torch.testing.assert_close(component.precision_[name], p)
+
+
 def test_fisher_reads_at_most_max_samples(network):
     few, component = EWC(), EWC(max_samples=4)
     few.finish(network, [rows(4)], task_loss)

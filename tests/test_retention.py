@@ -434,7 +434,13 @@ def test_a_refused_call_leaves_the_rows():
         with pytest.raises((ValueError, TypeError)) as caught:
             clf.partial_fit(X, y)
         assert "Xs" not in str(caught.value)  # the message of a plain call
+    with pytest.raises(TypeError, match=r"DataFrame.*rehearsal keeps.*ndarray"):
+        clf.partial_fit(pd.DataFrame(second[0]), second[1])
     assert clf._rehearsal is kept
+    named = [pd.DataFrame(X[:, :3], columns=list("abc")) for X in (first[0], second[0])]
+    clf = model(rehearsal=20).partial_fit(named[0], first[1])
+    with pytest.raises(ValueError, match="feature names should match"):
+        clf.partial_fit(named[1].rename(columns={"c": "d"}), second[1])
 
 
 def test_rehearsal_draws_the_same_rows_and_leaves_the_generator_alone():

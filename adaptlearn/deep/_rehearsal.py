@@ -47,11 +47,17 @@ class RehearsalBuffer(NamedTuple):
             Classes known before this call; empty in regression.
         """
         X, labels = as_container(X), None if y is None else to_array(y)
-        shape, kept_shape = getattr(X, "shape", None), getattr(self.X, "shape", None)
         wrong = X is None or labels is None or len(labels) != n_rows(X)
-        if wrong or (shape and kept_shape and shape[1:] != kept_shape[1:]):
+        if wrong or not _alike(X, self.X):
             return X, y, sample_domain, X_target, sample_weight  # the fit says what is wrong
         n = n_rows(X)
+        try:
+            rows = stack_rows([X, self.X])
+        except TypeError:
+            raise TypeError(
+                f"X is a {type(X).__name__}, and the rows that rehearsal keeps of earlier calls "
+                f"are in a {type(self.X).__name__}. Give the same kind each time."
+            ) from None
         if sample_domain is not None:
             domain = read_sample_domain(sample_domain, n)
         elif X_target is not None:
@@ -63,7 +69,7 @@ class RehearsalBuffer(NamedTuple):
             weight = read_weight(1.0 if weight is None else weight, n, slice(None))
             weight = np.concatenate([weight, self.weight])
         return (
-            stack_rows([X, self.X]),
+            rows,
             np.concatenate([labels, self.y]),
             np.concatenate([domain, self.domain]),
             X_target,
@@ -105,6 +111,14 @@ class RehearsalBuffer(NamedTuple):
             stack_rows(parts), labels[kept], domain[kept], weight[kept], key[kept],
             self.seed, self.n_calls + 1,
         )  # fmt: skip
+
+
+def _alike(X, other):
+    """Whether rows of two containers have the same columns, as far as that can be told."""
+    if hasattr(X, "columns") and hasattr(other, "columns"):
+        return set(X.columns) == set(other.columns)
+    shapes = getattr(X, "shape", None), getattr(other, "shape", None)
+    return None in shapes or shapes[0][1:] == shapes[1][1:]
 
 
 def balanced_choice(groups, key, size):

@@ -114,7 +114,7 @@ class EWC(Regularization):
         sums = {name: torch.zeros_like(p) for name, p in params.items()}
         size = max(1, sum(p.numel() for p in params.values()))
         step = min(_MOST_ROWS, max(1, _MOST_NUMBERS // size))
-        n = 0
+        n, together = 0, True
         with evaluating(network):
             for x, y, ((domain, _, _),) in batches:
                 rows = min(len(y), self.max_samples - n)
@@ -123,7 +123,8 @@ class EWC(Regularization):
                     part = slice(first, min(first + step, rows))
                     x_part = tree_map(lambda t: t[part], x)  # noqa: B023
                     for outcome, share in self._outcomes(network, x_part, y[part], domain):
-                        _add_squares(sums, log_likelihood, params, x_part, outcome, share)
+                        given = params, x_part, outcome
+                        together = _add_squares(sums, log_likelihood, given, share, together)
                 n += rows
                 if n >= self.max_samples:
                     break
@@ -155,16 +156,23 @@ class EWC(Regularization):
             yield torch.full_like(y, k), p[:, k]
 
 
-def _add_squares(sums, function, params, x, outcome, share):
-    """Add the squared gradients of each row, times its share, to `sums`."""
-    gradient = grad(function)
-    try:
-        by_row = vmap(gradient, in_dims=(None, 0, 0))(params, x, outcome)
-    except RuntimeError:  # an operation that cannot be batched
-        rows = [tree_map(lambda t: t[i], (x, outcome)) for i in range(len(outcome))]  # noqa: B023
-        for (one, result), p in zip(rows, share, strict=True):
-            for name, g in gradient(params, one, result).items():
-                sums[name] += p * g.square()
-        return
-    for name, g in by_row.items():
-        sums[name] += torch.tensordot(share.to(g), g.square(), dims=1)
+def _add_squares(sums, function, given, share, together):
+    """Add the squared gradients of each row, times its share, to `sums`.
+
+    Returns whether the rows of the network can be taken together (do not try again if not).
+    """
+    gradient, (params, x, outcome) = grad(function), given
+    if together:
+        try:
+            by_row = vmap(gradient, in_dims=(None, 0, 0))(params, x, outcome)
+        except RuntimeError:  # what the network does depends on the data
+            together = False
+    if together:
+        for name, g in by_row.items():
+            sums[name] += torch.tensordot(share.to(g), g.square(), dims=1)
+        return True
+    for i, p in enumerate(share):
+        one = tree_map(lambda t: t[i], (x, outcome))  # noqa: B023
+        for name, g in gradient(params, *one).items():
+            sums[name] += p * g.square()
+    return False
