@@ -45,12 +45,13 @@ class RetentionMixin:
         return domain
 
     def _train(self, iterator, stopping, epochs, checkpoint, state, seed):
-        component, first = make_regularization(self), self._epochs_done == 0 and not self.history_
+        component = make_regularization(self)
         training = iterator, stopping, epochs, checkpoint, state, seed
         if component is None:
             super()._train(*training)
             self._regularization = None
             return
+        first = self._epochs_done == 0 and not self.history_
         if not first and type(component) is type(self._regularization):
             vars(component).update(learned(self._regularization))
         retention = Retention(component, self, iterator.data, seed)

@@ -141,7 +141,8 @@ def forgetting_matrix(
     """Scores on every domain after learning each: what `forgetting_report` reads.
 
     The estimator learns the domains one after the other. It is a clone; yours stays as it is. One
-    with ``warm_start=True`` is fitted on each domain in turn; any other learns by ``partial_fit``.
+    with ``warm_start=True`` is fitted on each domain in turn; any other learns by ``partial_fit``,
+    which is also the way for domains that bring new classes.
 
     Parameters
     ----------
