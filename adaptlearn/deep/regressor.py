@@ -47,15 +47,13 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
     sampling : {"instance"}, default="instance"
         Labelled batches: every row equally often. The other ways need classes.
     regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
-        Against forgetting what the network knew before this call: distance to the weights it began
-        from ("l2_sp", `L2SP`), or to those of each earlier call, stiff where they matter ("ewc",
-        `EWC`), to its old outputs ("lwf", `LwF`) or features ("delta", `Delta`). It acts where
-        there is something to keep: from the second ``partial_fit`` (or ``fit`` with `warm_start`)
-        on, and for "l2_sp" and "delta" in a first fit with a `backbone`, taken as pretrained.
+        Against forgetting: distance to the weights that a call begins from (`L2SP`), to those of
+        earlier calls where they matter (`EWC`), to old outputs (`LwF`) or features (`Delta`). From
+        the second ``partial_fit`` (or ``fit`` with `warm_start`) on; `L2SP` and `Delta` also in a
+        first fit with a `backbone`, taken as pretrained.
     rehearsal : int, default=0
-        Source rows of earlier calls to keep and to train on again in later ones, beside theirs:
-        drawn at random, as many of each domain. They are held as given, in memory and in
-        pickles; 0 keeps none.
+        Source rows of earlier calls to keep, as many of each domain, and to train on again in
+        later ones. They are held as given, in memory and in pickles.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.003
