@@ -41,6 +41,7 @@ _PUBLIC = {
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",
     "TextExtractor": "extractors",
+    "rank_extractors": "extractors",
     "CutMix": "imbalance",
     "DomainResampler": "imbalance",
     "FeatureSMOTE": "imbalance",
@@ -52,6 +53,11 @@ _PUBLIC = {
     "TunedThresholdsClassifier": "imbalance",
     "LabelShiftClassifier": "imbalance",
     "estimate_label_shift": "imbalance",
+    "Delta": "regularization",
+    "EWC": "regularization",
+    "L2SP": "regularization",
+    "LwF": "regularization",
+    "Regularization": "regularization",
     "DomainStratifiedKFold": "model_selection",
     "EntropyScorer": "model_selection",
     "ImportanceWeightedScorer": "model_selection",
@@ -67,6 +73,7 @@ _SUBPACKAGES = (
     "imbalance",
     "metrics",
     "model_selection",
+    "regularization",
 )
 
 __all__ = [*sorted(_PUBLIC), *_SUBPACKAGES, "__version__"]

@@ -20,6 +20,7 @@ _SLOT_PACKAGES = {
     "augment": "adaptlearn.augmentation",
     "criterion": "adaptlearn.imbalance._losses",
     "mixing": "adaptlearn.imbalance._mixings",
+    "regularization": "adaptlearn.regularization",
 }
 
 
@@ -28,7 +29,7 @@ def register(slot, name):
 
     Parameters
     ----------
-    slot : {"alignment", "augment", "criterion", "mixing"}
+    slot : {"alignment", "augment", "criterion", "mixing", "regularization"}
     name : str
         The name users write, an identifier without a double underscore. A second class under the
         same name raises.

@@ -19,7 +19,7 @@ from adaptlearn._components import (
     resolve,
 )
 
-SLOTS = ("alignment", "augment", "criterion", "mixing")
+SLOTS = ("alignment", "augment", "criterion", "mixing", "regularization")
 ALL = [(slot, name) for slot in SLOTS for name in sorted(registered(slot))]
 
 

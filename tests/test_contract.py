@@ -59,7 +59,7 @@ DEEP = [c for c in CLASSES if "alignment_weight" in c._get_param_names()]
 META = [c for c in CLASSES if hasattr(c, "fit") and c not in DEEP]
 COMPONENTS = [
     (slot, name, cls)
-    for slot in ("alignment", "augment", "criterion", "mixing")
+    for slot in ("alignment", "augment", "criterion", "mixing", "regularization")
     for name, cls in sorted(registered(slot).items())
     if cls.__module__.startswith("adaptlearn.")
 ]

@@ -80,7 +80,7 @@ def _from_predictions(estimator, parts, fit_rows, codes, source, target, rng):
             f"label_shift={estimator.label_shift!r}: too few rows in each class for held-out "
             "predictions; the target is taken to have the source's class proportions.",
             UserWarning,
-            stacklevel=6,
+            stacklevel=8,
         )
         return None
     return estimate_label_shift(

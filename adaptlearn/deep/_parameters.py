@@ -53,6 +53,7 @@ _CONSTRAINTS = {
     "class_weight": [None, dict, StrOptions({"balanced"})],
     "device": [str, torch.device],
     "checkpoint": [None, str, os.PathLike],
+    "rehearsal": [Interval(Integral, 0, None, closed="left")],
 }
 
 

@@ -133,7 +133,7 @@ class PreparationMixin:
             "X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark target "
             "rows with sample_domain < 0. " + MASK_HELP,
             UserWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):

@@ -87,6 +87,8 @@ class Trainer(NeuralNet):
     are summed on the device and read once per epoch, and each epoch seeds itself.
     """
 
+    retention = None  # while a regularisation against forgetting is at work
+
     def __init__(
         self, module, criterion, *, seed, schedule="constant", precision="float32", plan=None,
         augment=None, **kw,
@@ -249,6 +251,10 @@ class Trainer(NeuralNet):
             output = tuple(part.float() for part in output)
         output, mixed = self.criterion_.take_mixed(output, batch, mixed)
         loss, parts = self.criterion_(output, batch, self.module_.head, progress, mixed)
+        if self.retention is not None:
+            # A mixing leaves the rows as they were, with mixed ones after them, or stands for them.
+            seen = batch if len(segments) > len(batch.segments) else batch._replace(x=x)
+            loss = self.retention.add_loss(loss, parts, seen, output)
         (loss if n_together == 1 else loss / n_together).backward()
         if last:
             self._step(batch)

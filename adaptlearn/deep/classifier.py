@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
-from sklearn.utils.class_weight import compute_class_weight
-from sklearn.utils.multiclass import unique_labels
 
 from .._components import resolve
-from ..imbalance._label_shift_result import read_prior
 from ..imbalance.sampling import nearest_sampling
+from ._class_labels import ClassLabelsMixin
 from ._class_prediction import PredictionMixin
 from ._label_shift import halved_share
 from ._mixing import make_mixing
 from ._raw import is_extractor
+from ._retention import RetentionMixin
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
 
-class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
+class DomainAdaptationClassifier(
+    SaveMixin, PredictionMixin, ClassLabelsMixin, RetentionMixin, DeepEstimator
+):
     """Neural network that classifies rows of an unlabelled target domain.
 
     It trains on labelled source rows and unlabelled target rows together: a task loss on the
@@ -37,9 +37,11 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         How the backbone is trained: "frozen", "head", "last:N", "gradual", "full" or "lora", or a
         `FineTuning` with more settings. "auto" embeds the rows of an extractor once, and trains a
         module with the rest of the network.
-    augment : callable or None, default=None
-        Changes the input of the network in training: called with a dict of tensors (rows first) and
-        a generator, it returns such a dict.
+    augment : None, str, Augmentation, callable or list of these, default=None
+        Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
+        images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, an object
+        such as ``FlipCrop(flip=0)`` (see `Augmentation`), several in a list; or a function of a
+        dict of tensors (rows first) and a generator that returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
         and embeddings of a frozen extractor; ignored with any other backbone.
@@ -118,6 +120,14 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         among the columns as given, so put a scaler before where their units differ. A made-up row
         has the mean weight of its class in its domain. The statistics of `normalize` are those of
         the rows as given. A sampler without a ``random_state`` follows that of the estimator.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting: distance to the weights that a call begins from (`L2SP`), to those of
+        earlier calls where they matter (`EWC`), to old outputs (`LwF`) or features (`Delta`). From
+        the second ``partial_fit`` (or ``fit`` with `warm_start`) on; `L2SP` and `Delta` also in a
+        first fit with a `backbone`, taken as pretrained.
+    rehearsal : int, default=0
+        Source rows of earlier calls to keep, as many of each class in each domain, and to train on
+        again in later ones. They are held as given, in memory and in pickles.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -206,7 +216,7 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
     True
     """
 
-    _slots = ("alignment", "augment", "criterion", "mixing", "finetune")
+    _slots = ("alignment", "augment", "criterion", "finetune", "mixing", "regularization")
     _auto_alignment = ("spl", "entropy", "mmd")
     # Pseudo-labels go wrong where classes are all but gone: their share of the source from which
     # on "auto" does without, and what it takes instead.
@@ -230,6 +240,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         prior=None,
         mixing=None,
         resampler=None,
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -267,6 +279,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         self.prior = prior
         self.mixing = mixing
         self.resampler = resampler
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -348,46 +362,11 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
             "warm_start": False,
             "checkpoint": None,
             "callbacks": None,
+            "regularization": None,
+            "rehearsal": 0,
             "random_state": seed,
             "verbose": 0,
         }
         if is_extractor(self.backbone):  # proportions are estimated from embeddings
             params |= {"backbone": None, "finetune": "auto", "augment": None}
         return DomainAdaptationClassifier(**params)
-
-    @property
-    def _n_outputs(self):
-        return len(self.classes_)
-
-    def _known_classes(self, fresh):
-        return getattr(self, "_given_classes", None) if fresh else self.classes_
-
-    def _encode(self, fit_rows, fresh):
-        """Class codes, task weights and class counts; sets ``classes_``."""
-        given = self._known_classes(fresh)
-        seen = unique_labels(fit_rows.y[fit_rows.labelled])
-        if fresh:
-            self.classes_ = seen if given is None else given
-        unknown = [v for v in seen.tolist() if v not in self.classes_.tolist()]
-        if unknown:
-            raise ValueError(
-                f"y holds the labels {unknown}, not among the classes {self.classes_.tolist()}; "
-                "give all of them as classes= in the first partial_fit, or fit again."
-            )
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y holds one class only, {self.classes_.tolist()}; at least two are needed."
-            )
-        if self.prior is not None:
-            read_prior(self.prior, len(self.classes_))
-        codes = np.zeros(len(fit_rows.y), dtype=np.int64)
-        labelled = fit_rows.labelled
-        codes[labelled] = np.searchsorted(self.classes_, fit_rows.y[labelled])
-        counts = np.bincount(codes[labelled], minlength=len(self.classes_))
-        weight = fit_rows.weight
-        if self.class_weight is not None:
-            by_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=fit_rows.y[labelled]
-            )
-            weight = by_class[codes] * (1.0 if weight is None else weight)
-        return codes, weight, torch.from_numpy(counts)

@@ -34,8 +34,9 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     finetune : str or FineTuning, default="auto"
         "frozen", "head", "last:N", "gradual", "full" or "lora", or a `FineTuning` with more
         settings. "auto" is "gradual".
-    augment : callable or None, default=None
-        Changes the input of the network in training.
+    augment : None, str, Augmentation, callable or list of these, default=None
+        Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
+        images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, ...
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the hidden layers on numeric features or frozen embeddings.
     bottleneck : int or None, default=None
@@ -55,6 +56,11 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         Labelled rows mixed among the features.
     resampler : imbalanced-learn sampler, DomainResampler or None, default=None
         For numeric features and frozen embeddings.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting what the pretrained network ("l2_sp", "delta") or earlier calls (all)
+        learned.
+    rehearsal : int, default=0
+        Rows of earlier calls to keep and to train on again, as many of each class.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
     learning_rate : float, default=0.002
         Of the head; that of the backbone is a share of it, see `FineTuning`.
@@ -130,6 +136,8 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         prior=None,
         mixing=None,
         resampler=None,
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=2e-3,
         schedule="linear",
@@ -164,6 +172,8 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         self.prior = prior
         self.mixing = mixing
         self.resampler = resampler
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -202,8 +212,9 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
     finetune : str or FineTuning, default="auto"
         "frozen", "head", "last:N", "gradual", "full" or "lora", or a `FineTuning` with more
         settings. "auto" is "gradual".
-    augment : callable or None, default=None
-        Changes the input of the network in training.
+    augment : None, str, Augmentation, callable or list of these, default=None
+        Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
+        images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, ...
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the hidden layers on numeric features or frozen embeddings.
     bottleneck : int or None, default=None
@@ -215,6 +226,11 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         Task loss.
     sampling : {"instance"}, default="instance"
         Which rows a batch holds.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting what the pretrained network ("l2_sp", "delta") or earlier calls (all)
+        learned.
+    rehearsal : int, default=0
+        Rows of earlier calls to keep and to train on again.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
     learning_rate : float, default=0.002
         Of the head; that of the backbone is a share of it, see `FineTuning`.
@@ -277,6 +293,8 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         normalize="domain",
         criterion="mse",
         sampling="instance",
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=2e-3,
         schedule="linear",
@@ -306,6 +324,8 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         self.normalize = normalize
         self.criterion = criterion
         self.sampling = sampling
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule

@@ -22,6 +22,7 @@ from ..alignment.base import Alignment
 from ..augmentation import Augmentation
 from ..imbalance.criterion import Criterion
 from ..imbalance.mixing import Mixing
+from ..regularization.base import Regularization
 from ._label_shift import Priors
 from ._scaling import DomainScaler
 from .finetune import FineTuning
@@ -33,6 +34,7 @@ _SLOT_BASES = {
     "augment": Augmentation,
     "criterion": Criterion,
     "mixing": Mixing,
+    "regularization": Regularization,
 }
 _FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
 
@@ -44,7 +46,8 @@ class SaveMixin:
         """Write the fitted estimator to one file, without pickle.
 
         Weights are stored as safetensors, parameters as JSON in the file's header. Training
-        history and optimiser state are not kept.
+        history and optimiser state are not kept, nor are the rows of ``rehearsal`` and what
+        `EWC` knows of earlier calls (a pickle holds both).
 
         Parameters
         ----------

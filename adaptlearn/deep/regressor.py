@@ -7,11 +7,12 @@ import torch
 from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
+from ._retention import RetentionMixin
 from .base import DeepEstimator
 from .persistence import SaveMixin
 
 
-class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
+class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepEstimator):
     """Neural network that predicts a number on rows of an unlabelled target domain.
 
     As `DomainAdaptationClassifier`, with a numeric `y`; NaN masks the rows without a label. `y` is
@@ -29,9 +30,11 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         How the backbone is trained: "frozen", "head", "last:N", "gradual", "full" or "lora", or a
         `FineTuning` with more settings. "auto" embeds the rows of an extractor once, and trains a
         module with the rest of the network.
-    augment : callable or None, default=None
-        Changes the input of the network in training: called with a dict of tensors (rows first) and
-        a generator, it returns such a dict.
+    augment : None, str, Augmentation, callable or list of these, default=None
+        Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
+        images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, an object
+        such as ``FlipCrop(flip=0)`` (see `Augmentation`), several in a list; or a function of a
+        dict of tensors (rows first) and a generator that returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
         and embeddings of a frozen extractor; ignored with any other backbone.
@@ -55,6 +58,14 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         an object from `adaptlearn.imbalance`.
     sampling : {"instance"}, default="instance"
         Labelled batches: every row equally often. The other ways need classes.
+    regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
+        Against forgetting: distance to the weights that a call begins from (`L2SP`), to those of
+        earlier calls where they matter (`EWC`), to old outputs (`LwF`) or features (`Delta`). From
+        the second ``partial_fit`` (or ``fit`` with `warm_start`) on; `L2SP` and `Delta` also in a
+        first fit with a `backbone`, taken as pretrained.
+    rehearsal : int, default=0
+        Source rows of earlier calls to keep, as many of each domain, and to train on again in
+        later ones. They are held as given, in memory and in pickles.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.003
@@ -126,6 +137,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
     True
     """
 
+    _slots = ("alignment", "augment", "criterion", "finetune", "regularization")
     _regression = True
     _auto_alignment = "coral"
 
@@ -142,6 +154,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         normalize="domain",
         criterion="mse",
         sampling="instance",
+        regularization=None,
+        rehearsal=0,
         optimizer="adamw",
         learning_rate=3e-3,
         schedule="inverse",
@@ -173,6 +187,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         self.normalize = normalize
         self.criterion = criterion
         self.sampling = sampling
+        self.regularization = regularization
+        self.rehearsal = rehearsal
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule

@@ -6,8 +6,10 @@ from importlib import import_module
 _MODULES = {
     "EmbeddingCache": "cache",
     "Extractor": "base",
+    "ExtractorRanking": "ranking",
     "ImageExtractor": "image",
     "TextExtractor": "text",
+    "rank_extractors": "ranking",
 }
 
 __all__ = list(_MODULES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from html import escape
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +9,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 
 from .._domains import read_domains, read_sample_domain
 from .._labels import read_labels
+from .._tables import html_table, text_table
 
 __all__ = ["DomainReport", "domain_report"]
 
@@ -47,25 +47,12 @@ class DomainReport(NamedTuple):
 
     def __repr__(self):
         titles, cells = self._table()
-        widths = [max(map(len, column)) for column in zip(titles, *cells, strict=True)]
-        lines = []
-        for k, row in enumerate([titles, *cells]):
-            if k and row[0]:
-                lines.append("")
-            left = [text.ljust(w) for text, w in zip(row[:2], widths[:2], strict=True)]
-            right = [text.rjust(w) for text, w in zip(row[2:], widths[2:], strict=True)]
-            lines.append("  ".join(left + right))
-        return "\n".join(lines)
+        return text_table(titles, cells, n_left=2, gaps=True)
 
     __str__ = __repr__
 
     def _repr_html_(self):
-        titles, cells = self._table()
-        head = "".join(f"<th>{title}</th>" for title in titles)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in cells
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(*self._table())
 
 
 def domain_report(y_true, y_pred, sample_domain=None):
