@@ -27,6 +27,7 @@ _PUBLIC = {
     "HeadRetrainer": "deep",
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
+    "MultiTaskClassifier": "deep",
     "load": "deep",
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",

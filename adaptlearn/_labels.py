@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -18,6 +19,40 @@ def to_array(y):
         y = y.to_numpy(dtype=object) if nullable else y.to_numpy()
     y = column_or_1d(y, warn=True)
     return y.astype(object) if y.dtype.kind == "T" else y
+
+
+def is_table(y):
+    """Whether `y` has a dimension for tasks."""
+    if isinstance(y, (list, tuple)):
+        return len(y) > 0 and np.ndim(y[0]) == 1 and not isinstance(y[0], str)
+    return hasattr(y, "columns") or getattr(y, "ndim", 1) > 1
+
+
+def columns_of(y):
+    """Names and arrays of the columns of `y`; a one-dimensional one is a single column."""
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: give one column of "
+            "labels per task."
+        )
+    if sp.issparse(y):
+        raise TypeError("y is a sparse matrix; give an array or a frame: y.toarray().")
+    if hasattr(y, "columns"):
+        names = list(y.columns)
+        if len(set(names)) < len(names):
+            raise ValueError(f"y has columns of the same name: {names}. Rename them.")
+        return names, [to_array(y[name]) for name in names]
+    if isinstance(y, (list, tuple)):
+        y = np.array(y, dtype=object)
+    elif not hasattr(y, "to_numpy"):
+        y = np.asarray(y)
+    if y.ndim == 1:
+        return [0], [to_array(y)]
+    if y.ndim != 2 or y.shape[1] == 0:
+        raise ValueError(
+            f"y has shape {y.shape}; give (n_rows, n_tasks), one column of labels per task."
+        )
+    return list(range(y.shape[1])), [to_array(column) for column in y.T]
 
 
 def is_null(y):

@@ -1,7 +1,9 @@
 """Deep estimators: a network trained on both domains, with a scikit-learn interface."""
 
+from ._task_weighting import FixedWeights, GradNorm, TaskWeighting, UncertaintyWeighting
 from .classifier import DomainAdaptationClassifier
 from .head import HeadRetrainer
+from .multitask import MultiTaskClassifier
 from .persistence import load
 from .presets import (
     CDANClassifier,
@@ -18,8 +20,13 @@ __all__ = [
     "DeepCORALClassifier",
     "DomainAdaptationClassifier",
     "DomainAdaptationRegressor",
+    "FixedWeights",
+    "GradNorm",
     "HeadRetrainer",
     "MCCClassifier",
     "MMDClassifier",
+    "MultiTaskClassifier",
+    "TaskWeighting",
+    "UncertaintyWeighting",
     "load",
 ]

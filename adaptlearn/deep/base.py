@@ -47,6 +47,7 @@ class DeepEstimator(
     _slots = ("alignment", "criterion")
     _regression = False
     _auto_alignment = None
+    _objective_class = Objective
 
     # Metadata routing: the domain of a row concerns every method; X_target is for direct fits.
     __metadata_request__fit = {"sample_domain": True, "X_target": False}
@@ -146,16 +147,11 @@ class DeepEstimator(
         """All that comes before training; raises for bad input."""
         alignments, criterion = self._check_parameters()
         X, parts = self._check_rows(X, X_target, fresh)
-        fit_rows = read_fit(
-            y,
-            X.shape[0],
-            n_target=None if X_target is None else parts[1].shape[0],
-            sample_domain=sample_domain,
-            sample_weight=sample_weight,
-            target_labels=self.target_labels,
-            regression=self._regression,
-            classes=self._known_classes(fresh),
-        )
+        n_target = None if X_target is None else parts[1].shape[0]
+        fit_rows = self._read_fit(
+            y, X.shape[0], fresh, n_target=n_target, sample_domain=sample_domain,
+            sample_weight=sample_weight, target_labels=self.target_labels,
+        )  # fmt: skip
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
         slots = self._domain_index.slots(fit_rows.domain)
@@ -199,6 +195,10 @@ class DeepEstimator(
         if epochs == "auto":
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *_AUTO_EPOCHS))
         return given[0].domain, iterator, stopping, epochs, checkpoint, state, seed
+
+    def _read_fit(self, y, n_rows, fresh, **given):
+        classes = self._known_classes(fresh)
+        return read_fit(y, n_rows, regression=self._regression, classes=classes, **given)
 
     def _known_classes(self, fresh):
         """Classes settled before this call, None when it settles them."""
@@ -271,7 +271,8 @@ class DeepEstimator(
         if not index.targets:
             alignments = []
         mixing = make_mixing(getattr(self, "mixing", None))
-        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
+        given = criterion, alignments, self.alignment_weight, sizes, labels, mixing
+        objective = self._objective_class(*given)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):
@@ -318,7 +319,8 @@ class DeepEstimator(
                 mean = matched[side].mean() if side.any() else 0
                 weight[side] = matched[side] / mean if mean > 0 else 1.0
         if task_weight is not None:
-            task_weight = task_weight / task_weight[labelled.numpy()].mean()
+            mean = task_weight[labelled.numpy()].mean(axis=0)
+            task_weight = task_weight / np.where(mean > 0, mean, 1.0)
             task_weight = torch.from_numpy(task_weight).to(device, self._dtype)
         domains = torch.from_numpy(slots)[labelled]
         sampler = make_sampler(self.sampling_, y[labelled], len(labelled), domains)
