@@ -175,7 +175,7 @@ def read_weight(sample_weight, n_rows, labelled):
     return weight
 
 
-def join_labels(parts, names, lengths, n_sources, regression=None):
+def join_labels(parts, names, lengths, n_sources, regression=None, some_missing=False):
     """Labels of domains, one after the other, with the right mask where there is none.
 
     Parameters
@@ -190,11 +190,16 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
         The first parts are sources and must hold no mask.
     regression : bool or None
         Whether the mask is NaN; None: when some label is a fraction.
+    some_missing : bool
+        Whether labels of source rows may be missing.
 
     Returns
     -------
     ndarray of shape (sum of lengths,)
+        Or a table with as many rows, when the parts are tables: a frame if they are.
     """
+    if any(part is not None and is_table(part) for part in parts):
+        return _join_tables(parts, names, lengths, n_sources, regression)
     read = [None if part is None else read_labels(part) for part in parts]
     known = [entry[0][~entry[1]] for entry in read if entry is not None]
     if regression is None:
@@ -217,7 +222,8 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
         values, null = entry
         if len(values) != lengths[k]:
             raise ValueError(f"{name} has {len(values)} labels for {lengths[k]} rows of X.")
-        if k < n_sources and (null.any() or (not regression and is_mask(values).any())):
+        masked = null.any() or (not regression and is_mask(values).any())
+        if k < n_sources and masked and not some_missing:
             raise ValueError(
                 f"{name} holds the mask (-1, '-1', NaN, None or NA), which marks rows without a "
                 "label in packed data. Drop rows without a label; recode a class -1 first, for "
@@ -225,3 +231,42 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
             )
         out[stop - lengths[k] : stop][~null] = values[~null]
     return out
+
+
+def _join_tables(parts, names, lengths, n_sources, regression):
+    """`join_labels` column by column; each source row must have some label."""
+    tables = [None if part is None else columns_of(part) for part in parts]
+    heads = [table[0] for table in tables if table is not None]
+    if any(head != heads[0] for head in heads):
+        raise ValueError(
+            f"the tables of labels have different columns: {heads}. Give one column per task, in "
+            "the same order in every domain."
+        )
+    for table, name in zip(tables[:n_sources], names[:n_sources], strict=True):
+        if table is not None and _no_label(table[1]).any():
+            raise ValueError(
+                f"{name} has {_no_label(table[1]).sum()} rows without a label of any task, and "
+                "such rows stand for the target in packed data. Drop them, or hand them in Xt."
+            )
+    flags = regression if np.ndim(regression) else [regression] * len(heads[0])
+    if len(flags) != len(heads[0]):
+        raise ValueError(f"regression has {len(flags)} entries for {len(heads[0])} columns of ys.")
+    columns = []
+    for k, flag in enumerate(flags):
+        column = [None if table is None else table[1][k] for table in tables]
+        columns.append(join_labels(column, names, lengths, n_sources, flag, some_missing=True))
+    frame = next(part for part in parts if part is not None)
+    if hasattr(frame, "columns"):
+        return type(frame)(dict(zip(heads[0], columns, strict=True)))
+    if len({column.dtype.kind == "U" for column in columns}) > 1:
+        columns = [column.astype(object) for column in columns]
+    return np.stack(columns, axis=1)
+
+
+def _no_label(columns):
+    """Rows that have no label in any column."""
+    missing = np.ones(len(columns[0]), dtype=bool)
+    for column in columns:
+        values, null = read_labels(column)
+        missing &= null | is_mask(values)
+    return missing
