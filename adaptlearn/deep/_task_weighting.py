@@ -12,9 +12,7 @@ from ..imbalance.criterion import NON_NEGATIVE, POSITIVE, Buffers
 
 # Adam moves a parameter by about the learning rate a step, whatever its gradient. Log variances
 # have further to go than network weights.
-_SPEED = 10.0
-
-_LOWEST = 0.01
+_SPEED = 30.0
 
 
 class TaskWeighting(BaseEstimator):
@@ -144,8 +142,8 @@ class UncertaintyWeighting(TaskWeighting):
         c_i = 2 \text{ in regression}, \; 1 \text{ in classification}
 
     A task whose loss stays high counts less; :math:`\log \sigma_i` keeps the variances from growing
-    without end. What is learned is :math:`\log \sigma_i^2`, from 0 on, ten times as fast as the
-    weights of the network: at their pace it would hardly move in a short fit.
+    without end. What is learned is :math:`\log \sigma_i^2`, from 0 on, thirty times as fast as
+    the weights of the network: at their pace it would hardly move in a short fit.
 
     References
     ----------
@@ -178,16 +176,17 @@ class UncertaintyWeighting(TaskWeighting):
 class GradNorm(TaskWeighting):
     r"""Weights that let all tasks train at like rates.
 
-    With :math:`g_i` the norm of the gradient of :math:`L_i` at the weights of the last shared
-    layer, :math:`G_i = w_i g_i`, and :math:`r_i` the loss left, :math:`L_i / L_i(0)`, over its mean
-    over tasks, each step moves the weights against the gradient of
+    With :math:`G_i = w_i \lVert \nabla L_i \rVert` the size of a task's weighted gradient at the
+    last shared layer, and :math:`r_i` the loss left, :math:`L_i / L_i(0)`, over its mean over tasks,
+    each step moves the logarithms of the weights against the gradient of
 
     .. math::
         \sum_i \lvert G_i - \bar G r_i^\alpha \rvert, \qquad
-        w_i \leftarrow w_i - \eta \, \mathrm{sign}(G_i - \bar G r_i^\alpha) \, g_i / \bar G
+        \log w_i \leftarrow
+        \log w_i - \eta \, \mathrm{sign}(G_i - \bar G r_i^\alpha) \, G_i / \bar G
 
-    (:math:`\bar G r_i^\alpha` held fixed) and scales them to mean 1. A task without a label in the
-    batch takes no part. The network learns from :math:`\frac1T \sum_i w_i L_i`.
+    (:math:`\bar G r_i^\alpha` held fixed) and scales the weights to mean 1. A task without a label
+    in the batch takes no part. The network learns from :math:`\frac1T \sum_i w_i L_i`.
 
     Parameters
     ----------
@@ -200,10 +199,10 @@ class GradNorm(TaskWeighting):
     Notes
     -----
     One more backward pass per task through the head and the last shared layer. Differs from the
-    paper: the step is relative to :math:`\bar G`, so that it does not depend on the scale of the
-    losses, and :math:`L_i(0)` is the loss of a network that knows nothing (:math:`\log K` for
-    cross-entropy), which the paper gives as the choice where the first loss is unstable. Weights
-    stay above 0.01.
+    paper: logarithms move, relative to :math:`\bar G`, so that weights stay positive and the scale
+    of a loss does not decide the size of the steps; and :math:`L_i(0)` is the loss of a network
+    that knows nothing (:math:`\log K` for cross-entropy), which the paper gives as the choice where
+    the first loss is unstable.
 
     References
     ----------
@@ -246,8 +245,8 @@ class GradNorm(TaskWeighting):
         mean = (size * present).sum() / n_present
         left = losses / net.initial
         left = left / ((left * present).sum() / n_present).clamp_min(tiny)
-        slope = torch.sign(size - mean * left**self.alpha) * norms / mean.clamp_min(tiny)
-        weight = (net.weight - self.rate * slope * present).clamp_min(_LOWEST)
+        slope = torch.sign(size - mean * left**self.alpha) * size / mean.clamp_min(tiny)
+        weight = net.weight * torch.exp(-self.rate * slope * present)
         net.weight.copy_(weight * len(weight) / weight.sum())
 
 
