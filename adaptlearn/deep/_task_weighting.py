@@ -177,7 +177,7 @@ class GradNorm(TaskWeighting):
     r"""Weights that let all tasks train at like rates.
 
     With :math:`G_i = w_i \lVert \nabla L_i \rVert` the size of a task's weighted gradient at the
-    last shared layer, and :math:`r_i` the loss left, :math:`L_i / L_i(0)`, over its mean over tasks,
+    last shared layer, and :math:`r_i` the loss left, :math:`L_i / L_i(0)`, over its mean,
     each step moves the logarithms of the weights against the gradient of
 
     .. math::
