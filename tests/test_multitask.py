@@ -1,6 +1,7 @@
 """Several tasks on one body: losses by hand, weightings, missing labels, scikit-learn's tools."""
 
 import copy
+import itertools
 import pickle
 import warnings
 
@@ -33,6 +34,7 @@ from adaptlearn.deep._batches import Batch
 from adaptlearn.deep._stopping import spread_validation
 from adaptlearn.deep._task_alignment import PerTask
 from adaptlearn.deep._task_losses import Task, TaskCriterion, TaskObjective
+from adaptlearn.deep._task_sampling import TaskSampler
 from adaptlearn.imbalance import CrossEntropy, Focal, Huber, MeanSquaredError
 
 NAN = float("nan")
@@ -170,7 +172,8 @@ def test_row_weights_are_repetitions():
     X, y, _ = toy(60)
     y = some_missing(y)
     weight = np.random.default_rng(0).integers(1, 4, size=len(X))
-    one = small(precision="float64", batch_size=10_000, normalize=None, alignment=None)
+    params = {"precision": "float64", "batch_size": 10_000, "sampling": "instance"}
+    one = small(normalize=None, alignment=None, **params)
     two = clone(one).fit(np.repeat(X, weight, axis=0), np.repeat(y, weight, axis=0))
     one.fit(X, y, sample_weight=weight)
     for a, b in zip(weights(one).values(), weights(two).values(), strict=True):
@@ -454,6 +457,58 @@ def test_one_column_and_one_dimension():
     with pytest.raises(ValueError, match=r"Unknown label type: continuous.*tasks='regression'"):
         small().fit(X, y[:, 2], X_target=Xt)
     assert small(tasks="regression").fit(X, y[:, 2], X_target=Xt).predict(Xt).shape == (60,)
+
+
+# --- batches ------------------------------------------------------------------------------------
+
+
+def test_probabilities_of_rows_by_hand():
+    """Four rows; task 0 has labels on all, task 1 on one."""
+    known = torch.tensor([[1, 1], [1, 0], [1, 0], [1, 0]], dtype=torch.bool)
+    sampler = TaskSampler(known)
+    common = (1 / 4 + (1 / 4) / 2) / 2
+    rare = (1 / 4 + (1 / 4 + 1) / 2) / 2
+    np.testing.assert_allclose(sampler.probability, [rare, common, common, common])
+    np.testing.assert_allclose(sampler.rate(), 4 * sampler.probability)
+    drawn = sampler.draw(4000, torch.Generator().manual_seed(0))
+    shares = torch.bincount(drawn, minlength=4) / 4000
+    np.testing.assert_allclose(shares, [rare, common, common, common], atol=0.005)
+    short = sampler.draw(8, torch.Generator().manual_seed(1))
+    assert 3 <= (short == 0).sum() <= 4, "consecutive draws hold their share"
+    assert sorted(TaskSampler(torch.ones(5, 2) > 0).draw(5, torch.Generator()).tolist()) == [
+        0, 1, 2, 3, 4,
+    ]  # fmt: skip
+
+
+def test_what_is_learned_does_not_depend_on_how_rows_are_drawn():
+    """Drawn that often, with these weights, each task's rows count alike."""
+    X, y, Xt = toy()
+    y[30:, 1] = NAN
+    captured = {}
+
+    class Keep(MultiTaskClassifier):
+        def _training_set(self, *given):
+            captured["data"], stopping = super()._training_set(*given)
+            return captured["data"], stopping
+
+    for sampling, weight in itertools.product(
+        ("tasks", "instance"), (None, np.linspace(1, 2, 120))
+    ):
+        estimator = Keep(sampling=sampling, max_epochs=1, hidden_layer_sizes=(4,))
+        estimator.fit(X, y, X_target=Xt, sample_weight=weight)
+        data = captured["data"]
+        rate = data.sampler.rate()
+        drawn = torch.ones(120) if rate is None else rate.float()
+        assert (rate is None) == (sampling == "instance")
+        effective = drawn[:, None] * data.task_weight[data.labelled]
+        own = torch.ones(120) if weight is None else torch.from_numpy(weight).float()
+        expected = own[:, None] * ~torch.from_numpy(y).isnan()
+        torch.testing.assert_close(effective, expected / expected.mean(0))
+        aligned = drawn * data.weight[data.labelled]
+        torch.testing.assert_close(aligned, own / own.mean())
+    y = some_missing(y[:, :1], share=0.0)
+    estimator.set_params(sampling="tasks").fit(X, y, X_target=Xt)
+    assert captured["data"].sampler.rate() is None, "no label misses"
 
 
 # --- what it is for -----------------------------------------------------------------------------
@@ -956,6 +1011,8 @@ def test_inputs_are_not_changed():
         ({"task_weighting": "gradnorm", "hidden_layer_sizes": ()}, "last shared layer"),
         ({"alignment_tasks": [2]}, "alignment_tasks holds 2, which is no classification task"),
         ({"alignment_tasks": "two"}, "alignment_tasks"),
+        ({"alignment_tasks": []}, "alignment_tasks names no task"),
+        ({"sampling": "balanced"}, "sampling"),
         ({"alignment": "korl"}, "alignment='korl' is not known"),
         ({"tasks": "regression", "alignment": "mcc"}, "every task is regression; use"),
         ({"tasks": "regression", "criterion": "focal"}, "fits none of the tasks"),

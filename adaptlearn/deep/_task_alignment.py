@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from .._components import member_name
+from .._components import did_you_mean, member_name
 from ..alignment.base import Alignment, Domain
 from ._objective import _empty_to_none, _module_or_empty, _overrides
 
@@ -106,19 +106,28 @@ def align_tasks(alignments, tasks, chosen, labels):
     ----------
     alignments : list of Alignment
     tasks : list of Task
-    chosen : list of int
-        Tasks that such alignments act on.
+    chosen : list or None
+        Names of the tasks that such alignments act on; None: all classification tasks.
     labels : list of Tensor
         Class counts of classification tasks.
     """
-    for alignment in alignments:
-        if alignment.needs_classes and not chosen:
+    places = {task.name: k for k, task in enumerate(tasks) if not task.regression}
+    for name in chosen or ():
+        if name not in places:
             raise ValueError(
-                f"alignment={alignment!r} reads class scores, and every task is regression; use "
-                "'coral', 'mmd' or 'dann'."
+                f"alignment_tasks holds {name!r}, which is no classification task; "
+                f"{did_you_mean(name, list(places))}"
             )
-    columns, counts = [tasks[k].columns for k in chosen], [labels[k] for k in chosen]
+    places = list(places.values()) if chosen is None else [places[name] for name in chosen]
+    for alignment in alignments:
+        if alignment.needs_classes and not places:
+            why = "every task is regression" if chosen is None else "alignment_tasks names no task"
+            raise ValueError(
+                f"alignment={alignment!r} reads class scores, and {why}; use 'coral', 'mmd' or "
+                "'dann'."
+            )
+    columns, counts = [tasks[k].columns for k in places], [labels[k] for k in places]
     return [
-        PerTask(alignment, chosen, columns, counts) if alignment.needs_classes else alignment
+        PerTask(alignment, places, columns, counts) if alignment.needs_classes else alignment
         for alignment in alignments
     ]

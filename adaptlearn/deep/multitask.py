@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from .._compat import HasMethods
-from .._components import did_you_mean, resolve
+from .._compat import HasMethods, StrOptions
+from .._components import resolve
 from ._parameters import check_values, make_alignments
 from ._scaling import DomainScaler
 from ._task_alignment import PerTask, align_tasks
@@ -20,6 +20,7 @@ from ._task_losses import (
     task_criteria,
 )
 from ._task_prediction import TaskPredictionMixin
+from ._task_sampling import balance_tasks
 from ._task_weighting import FixedWeights, TaskWeighting
 from .base import _CLIP, DeepEstimator
 from .persistence import SaveMixin
@@ -78,6 +79,10 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
         Task loss. "auto": "cross_entropy" for classes, "mse" for numbers. A name or an object from
         `adaptlearn.imbalance` counts for the tasks of its kind; a list has one entry per task, a
         dict some by name. "ldam" is left out: it needs a head of its own form.
+    sampling : {"tasks", "instance"}, default="tasks"
+        Labelled batches, where labels are missing: "tasks", rows with a label of a rare task more
+        often, so that each batch holds labels of every task; the losses are weighted to match.
+        "instance", every row equally often.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
         "sgd" has Nesterov momentum 0.9.
     learning_rate : float, default=0.001
@@ -194,6 +199,7 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
         alignment_weight=1.0,
         normalize="domain",
         criterion="auto",
+        sampling="tasks",
         optimizer="adamw",
         learning_rate=1e-3,
         schedule="inverse",
@@ -225,6 +231,7 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
         self.alignment_weight = alignment_weight
         self.normalize = normalize
         self.criterion = criterion
+        self.sampling = sampling
         self.optimizer = optimizer
         self.learning_rate = learning_rate
         self.schedule = schedule
@@ -326,6 +333,7 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
             tasks=[str, list, tuple, dict, np.ndarray],
             task_weighting=[str, HasMethods("total"), "array-like"],
             alignment_tasks=[None, list, tuple],
+            sampling=[StrOptions({"tasks", "instance"})],
             early_stopping=["boolean"],
             criterion=[str, HasMethods("loss"), dict, list, tuple],
         )
@@ -343,7 +351,7 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
         return alignments, TaskCriterion([], weighting)
 
     def _settle_sampling(self, criterion, class_counts, shift):
-        return "instance"
+        return "instance"  # see `_training_set`
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
         """Input statistics; the class proportions of many tasks are left alone."""
@@ -371,7 +379,7 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
         ]
         if self.alignment == "auto" and all(regression):
             alignments = [resolve("alignment", "coral")]
-        alignments = align_tasks(alignments, tasks, self._aligned(regression), labels)
+        alignments = align_tasks(alignments, tasks, self.alignment_tasks, labels)
         criterion = TaskCriterion(tasks, criterion.weighting)
         super()._build(input_shape, alignments, criterion, labels, seed, device)
         self.net_.criterion_.shared = shared = last_shared_layer(self._network)
@@ -381,15 +389,6 @@ class MultiTaskClassifier(SaveMixin, TaskPredictionMixin, TaskLabelMixin, DeepEs
                 "layer, and there is none; give hidden_layer_sizes, or task_weighting='uniform'."
             )
 
-    def _aligned(self, regression):
-        """Numbers of the tasks whose class scores alignments read."""
-        if self.alignment_tasks is None:
-            return [k for k, flag in enumerate(regression) if not flag]
-        nominal = [n for n, flag in zip(self.task_names_, regression, strict=True) if not flag]
-        for name in self.alignment_tasks:
-            if name not in nominal:
-                raise ValueError(
-                    f"alignment_tasks holds {name!r}, which is no classification task; "
-                    f"{did_you_mean(name, nominal)}"
-                )
-        return [self.task_names_.index(name) for name in self.alignment_tasks]
+    def _training_set(self, *given):
+        data, stopping = super()._training_set(*given)
+        return balance_tasks(data) if self.sampling == "tasks" else data, stopping
