@@ -805,6 +805,22 @@ def test_partial_fit_and_warm_start():
     assert flat.classes_.tolist() == [0, 1, 2]
 
 
+def test_partial_fit_without_labels_of_a_task():
+    X, y, Xt = toy()
+    both = np.r_[X, Xt], np.r_[y, np.full((60, 3), NAN)]
+    estimator = small(weight_decay=0.0, alignment="coral", batch_size=200).partial_fit(*both)
+    before = weights(estimator)
+    more = both[1].copy()
+    more[:, 1:] = NAN
+    estimator.net_.optimizer_.state.clear()  # no momentum of earlier labels
+    estimator.partial_fit(both[0], more)
+    after = weights(estimator)
+    moved = (after["head.weight"] != before["head.weight"]).any(1)
+    assert moved.tolist() == [True, True, False, False, False, False]
+    assert not torch.equal(after["backbone.0.weight"], before["backbone.0.weight"])
+    assert np.isfinite(estimator.score(X, y, sample_domain="source"))
+
+
 # --- copies and files ---------------------------------------------------------------------------
 
 

@@ -50,7 +50,7 @@ class TaskLabelMixin:
             self._y_mean, self._y_scale = [0.0] * len(seen), [1.0] * len(seen)
         for k, name in enumerate(self.task_names_):
             rows = known[:, k]
-            if not weight[:, k].any():
+            if fresh and not weight[:, k].any():
                 raise ValueError(
                     f"task {name!r} (column {k} of y) has no label to learn from: all are missing "
                     "or weigh nothing. Leave the column out, or give labels on source rows."

@@ -194,8 +194,10 @@ class TaskObjective(Objective):
         """Norm of each loss's gradient at the last shared layer."""
         norms = []
         for loss in losses.unbind():
-            (gradient,) = torch.autograd.grad(loss, self.shared, retain_graph=True)
-            norms.append(gradient.norm())
+            (gradient,) = torch.autograd.grad(
+                loss, self.shared, retain_graph=True, allow_unused=True
+            )
+            norms.append(losses.new_zeros(()) if gradient is None else gradient.norm())
         return torch.stack(norms).to(losses)
 
     def current_weights(self):

@@ -236,7 +236,7 @@ def _build(header, tensors, components):
 def _estimator_class(name, components):
     from .. import deep
 
-    if name in deep.__all__ and inspect.isclass(getattr(deep, name)):
+    if name in deep.__all__ and hasattr(getattr(deep, name), "save"):
         return getattr(deep, name)
     return _component(name, components, deep.__all__)
 
