@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
-from sklearn.metrics import accuracy_score, r2_score
+from sklearn.metrics import (
+    accuracy_score,
+    balanced_accuracy_score,
+    log_loss,
+    r2_score,
+    roc_auc_score,
+)
 from sklearn.model_selection import GridSearchCV, KFold, cross_val_predict, cross_val_score
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
@@ -22,6 +28,7 @@ from adaptlearn import (
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     DomainStratifiedKFold,
+    LabelledScorer,
     MultiTaskClassifier,
     load,
     pack,
@@ -923,6 +930,50 @@ def test_searches_and_folds(kind):
             assert len(search.predict(X)) == len(X)
         assert np.isfinite(cross_val_score(pipe, X, y, cv=folds[0])).all()
         assert cross_val_predict(pipe, X, y, cv=KFold(2)).shape == (len(X), y.shape[1])
+
+
+def test_a_scorer_of_one_task():
+    X, y, Xt = toy()
+    table = kinds_of_tables()["mixed"]
+    X_packed, y_packed, domain = pack(X, table, Xt)
+    fitted = make_pipeline(StandardScaler(), small()).fit(X_packed, y_packed)
+    predicted = fitted.predict(X, sample_domain="source")
+    proba = fitted.predict_proba(X, sample_domain="source")
+    on_target = fitted.predict(X)
+    rows = [np.array([v is not None and v == v for v in column]) for column in table.T]
+    truth = [table[r, k] for k, r in enumerate(rows)]
+    kind = truth[0].astype(str), predicted[rows[0], 0].astype(str)
+    rank = truth[1].astype(int)
+    expected = {
+        (0, "balanced_accuracy"): balanced_accuracy_score(*kind),
+        (0, "roc_auc"): roc_auc_score(kind[0], proba[0][rows[0], 1]),
+        (1, "neg_log_loss"): -log_loss(rank, proba[1][rows[1]]),
+        (2, "r2"): r2_score(truth[2].astype(float), predicted[rows[2], 2].astype(float)),
+    }
+    for (task, name), value in expected.items():
+        scorer = LabelledScorer(name, task=task)
+        assert scorer(fitted, X_packed, y_packed) == pytest.approx(value)
+        assert scorer(fitted, X_packed, y_packed, sample_domain=domain) == pytest.approx(value)
+        assert scorer(fitted, X, table, sample_domain="source") == pytest.approx(value)
+    # Each row has some label, so these are target rows, also where this task has none.
+    as_target = accuracy_score(kind[0], on_target[rows[0], 0].astype(str))
+    assert LabelledScorer(task=0)(fitted, X, table) == pytest.approx(as_target)
+    search = GridSearchCV(
+        small(max_epochs=1),
+        {"task_weighting": ["uniform", "uncertainty"]},
+        cv=DomainStratifiedKFold(2),
+        scoring={"one": LabelledScorer("f1_macro", task=1), "two": LabelledScorer("r2", task=2)},
+        refit="one",
+        error_score="raise",
+    ).fit(X_packed, y_packed)
+    assert np.isfinite(search.best_score_)
+    with pytest.raises(ValueError, match=r"y has 3 columns.*task=name"):
+        LabelledScorer("accuracy")(fitted, X_packed, y_packed)
+    with pytest.raises(ValueError, match="task='x' is not known"):
+        LabelledScorer("accuracy", task="x")(fitted, X_packed, y_packed)
+    single = small().fit(X, y[:, 0].astype(int), X_target=Xt)
+    with pytest.raises(ValueError, match="not fitted with several columns"):
+        LabelledScorer("accuracy", task=0)(single, X, y[:, 0].astype(int))
 
 
 def test_folds_hold_domains_and_labels_in_proportion():
