@@ -38,7 +38,7 @@ print("labels of each task:", (y != -1).sum(axis=0))
 # --------------------
 # The two heads share all layers below them, and the target's rows are made to look like the
 # source's there. Answers have a column for each task, too.
-params = {"hidden_layer_sizes": (64,), "alignment": "mmd", "max_epochs": 15, "random_state": 0}
+params = {"hidden_layer_sizes": (128,), "alignment": "mmd", "max_epochs": 15, "random_state": 0}
 both = MultiTaskClassifier(**params).fit(X_source, y, X_target=X_target)
 print(both.predict(X_target)[:3])
 print(both.score_by_task(X_target, np.column_stack([digit_target, loop_target])))
