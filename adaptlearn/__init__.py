@@ -7,8 +7,8 @@ __version__ = "0.1.0"
 # Public name -> module that defines it. Loaded on first use, so that importing adaptlearn is quick
 # and does not import torch.
 _PUBLIC = {
-    "pack": "_domains",
-    "unpack": "_domains",
+    "pack": "_packing",
+    "unpack": "_packing",
     "register": "_components",
     "Alignment": "alignment",
     "CDAN": "alignment",
@@ -37,6 +37,7 @@ _PUBLIC = {
     "HeadRetrainer": "deep",
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
+    "MultiTaskClassifier": "deep",
     "load": "deep",
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",

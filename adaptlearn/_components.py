@@ -1,8 +1,8 @@
 """Components: names, objects and nested parameters in one slot.
 
-A slot (``alignment=``, ``criterion=``, ``mixing=``) takes ``None``, a registered name, an object,
-or a list of these. This module turns them into fresh objects and makes ``slot__parameter`` work for
-all forms.
+A slot (``alignment=``, ``criterion=``, ``mixing=``, ``task_weighting=``) takes ``None``, a
+registered name, an object, or a list of these. This module turns them into fresh objects and makes
+``slot__parameter`` work for all forms.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _SLOT_PACKAGES = {
     "criterion": "adaptlearn.imbalance._losses",
     "mixing": "adaptlearn.imbalance._mixings",
     "regularization": "adaptlearn.regularization",
+    "task_weighting": "adaptlearn.deep._task_weighting",
 }
 
 
@@ -29,7 +30,7 @@ def register(slot, name):
 
     Parameters
     ----------
-    slot : {"alignment", "augment", "criterion", "mixing", "regularization"}
+    slot : {"alignment", "augment", "criterion", "mixing", "regularization", "task_weighting"}
     name : str
         The name users write, an identifier without a double underscore. A second class under the
         same name raises.

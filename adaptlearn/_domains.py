@@ -1,7 +1,8 @@
 """The data convention: which rows are source, which are target, which carry a label.
 
 This is the only module that reads signs of ``sample_domain`` and decides what is a mask in ``y``;
-`_labels` and `_containers` know the containers.
+`_task_labels` does so for a ``y`` with several columns. `_labels` and `_containers` know the
+containers.
 
 * ``sample_domain``: one int per row, ``>= 0`` a source domain, ``< 0`` a target domain.
 * mask (no label): ``-1`` among numeric class labels, ``"-1"`` among strings, NaN in a regression
@@ -14,19 +15,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._containers import as_domains, as_parts, n_rows, stack_rows, take_rows
 from ._labels import (
     is_mask,
     is_null,
     is_plus_minus_one,
-    join_labels,
     read_labels,
     read_weight,
     read_y,
     to_array,
 )
-
-__all__ = ["DomainIndex", "FitRows", "Unpacked", "is_unlabelled", "pack", "read_domains", "unpack"]
 
 MASK_HELP = (
     "-1 (or '-1' among strings, NaN in regression) marks a row without a label. Labels that are "
@@ -42,15 +39,6 @@ class FitRows(NamedTuple):
     labelled: np.ndarray  # bool: the row's label may be used for training
     domain: np.ndarray  # int: >= 0 source, < 0 target
     weight: np.ndarray | None  # float64
-
-
-class Unpacked(NamedTuple):
-    """What `unpack` returns; lists where a side has several domains."""
-
-    X_source: object
-    y_source: object
-    X_target: object
-    y_target: object
 
 
 # --- labels ---------------------------------------------------------------------------------
@@ -276,125 +264,3 @@ def _check_domain_sizes(domain):
             f"domain {ids[counts < 2].tolist()} has only 1 sample (n_samples=1); each domain needs "
             "at least two rows for its statistics. Add rows, or merge domains in sample_domain."
         )
-
-
-# --- pack and unpack ------------------------------------------------------------------------
-
-
-def pack(Xs, ys, Xt, *, y_target=None, sample_weight=None, regression=None):
-    """Put source and target rows into one ``X, y, sample_domain``, as scikit-learn tools take them.
-
-    Domains are interleaved deterministically, in proportion to their sizes, so that plain
-    unshuffled folds hold every domain; the order within a domain is kept.
-
-    Parameters
-    ----------
-    Xs, Xt : array-like, sparse matrix or frame, or list of them
-        Source and target rows. A list of two-dimensional containers is a list of domains: sources
-        become 0, 1, ..., targets -1, -2, ....
-    ys : array-like or list of them
-        Labels of the source rows. Must not hold the mask.
-    y_target : array-like or list of them, optional
-        Labels of target rows, for evaluation or ``target_labels="use"``. Masked when None. With
-        it, hand `sample_domain` to ``fit``: nothing else tells the two sides apart.
-    sample_weight : array-like or list of them, optional
-        Weights of the source rows; target rows get 1.
-    regression : bool, optional
-        Whether the labels are numbers to regress on, so that the mask is NaN. When None, labels
-        with fractions are; say True for numbers that happen to be whole.
-
-    Returns
-    -------
-    X, y, sample_domain : of n_source + n_target rows
-        `y` holds the mask on unlabelled rows: -1, "-1", or NaN in regression. A frame
-        comes back as a frame with a fresh index.
-    sample_weight : ndarray
-        Only when `sample_weight` was given.
-
-    Raises
-    ------
-    ValueError
-        If labels contain the mask (recode them), or lengths differ.
-
-    See Also
-    --------
-    unpack : The inverse.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from adaptlearn import pack
-    >>> X, y, sample_domain = pack(np.zeros((2, 3)), [0, 1], np.ones((4, 3)))
-    >>> y
-    array([-1,  0, -1, -1,  1, -1])
-    >>> sample_domain
-    array([-1,  0, -1, -1,  0, -1])
-    """
-    sources, targets = as_domains(Xs), as_domains(Xt)
-    if ys is None:
-        raise ValueError("ys is None; give the labels of the source rows.")
-    n_sources, n_targets = len(sources), len(targets)
-    labels = as_parts(ys, n_sources, "ys")
-    labels += [None] * n_targets if y_target is None else as_parts(y_target, n_targets, "y_target")
-    lengths = [n_rows(block) for block in sources + targets]
-    names = ["ys"] * n_sources + ["y_target"] * n_targets
-    y = join_labels(labels, names, lengths, n_sources, regression)
-    domain = np.repeat([*range(n_sources), *range(-1, -1 - n_targets, -1)], lengths)
-    # A row's key is its relative place in its own domain: domains interleave in proportion.
-    place = np.concatenate([(np.arange(n) + 0.5) / n for n in lengths])
-    order = np.argsort(place, kind="stable")
-    packed = take_rows(stack_rows(sources + targets), order), y[order], domain[order]
-    if sample_weight is None:
-        return packed
-    weights = as_parts(sample_weight, n_sources, "sample_weight")
-    weights = [np.asarray(w, dtype=np.float64) for w in weights] + [
-        np.ones(n) for n in lengths[n_sources:]
-    ]
-    if [len(w) for w in weights] != lengths:
-        raise ValueError(
-            f"sample_weight has {[len(w) for w in weights[:n_sources]]} entries for "
-            f"{lengths[:n_sources]} source rows; give one per source row."
-        )
-    return *packed, np.concatenate(weights)[order]
-
-
-def unpack(X, y, sample_domain=None):
-    """Split packed data into its sides: the inverse of `pack`.
-
-    Parameters
-    ----------
-    X, y, sample_domain
-        As returned by `pack`. Without `sample_domain`, unlabelled rows are the target.
-
-    Returns
-    -------
-    Unpacked
-        Named tuple ``(X_source, y_source, X_target, y_target)``. A side with several domains is a
-        list, in the order of the domain numbers (0, 1, ... and -1, -2, ...); ``y_target`` is None
-        where no target row is labelled.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from adaptlearn import pack, unpack
-    >>> packed = pack(np.zeros((2, 3)), [0, 1], np.ones((4, 3)))
-    >>> unpack(*packed).y_source
-    array([0, 1])
-    """
-    labels = to_array(y)
-    labelled = ~is_unlabelled(labels)
-    domain = np.where(labelled, 0, -1)
-    if sample_domain is not None:
-        domain = read_sample_domain(sample_domain, len(labels))
-        labelled = read_domains(labels, domain)[1]
-    index, sides = DomainIndex.of(domain), []
-    for ids in (index.sources, index.targets):
-        rows = [np.flatnonzero(domain == i) for i in ids]
-        Xs = [take_rows(X, r) for r in rows]
-        ys = [labels[r] if labelled[r].any() else None for r in rows]
-        if len(ids) == 1:
-            Xs, ys = Xs[0], ys[0]
-        elif all(part is None for part in ys):
-            ys = None
-        sides += [Xs, ys]
-    return Unpacked(*sides)

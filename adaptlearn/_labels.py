@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import numpy as np
+import scipy.sparse as sp
 from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 
@@ -18,6 +19,40 @@ def to_array(y):
         y = y.to_numpy(dtype=object) if nullable else y.to_numpy()
     y = column_or_1d(y, warn=True)
     return y.astype(object) if y.dtype.kind == "T" else y
+
+
+def is_table(y):
+    """Whether `y` has a dimension for tasks."""
+    if isinstance(y, (list, tuple)):
+        return len(y) > 0 and np.ndim(y[0]) == 1 and not isinstance(y[0], str)
+    return hasattr(y, "columns") or getattr(y, "ndim", 1) > 1
+
+
+def columns_of(y):
+    """Names and arrays of the columns of `y`; a one-dimensional one is a single column."""
+    if y is None:
+        raise ValueError(
+            "This estimator requires y to be passed, but the target y is None: give one column of "
+            "labels per task."
+        )
+    if sp.issparse(y):
+        raise TypeError("y is a sparse matrix; give an array or a frame: y.toarray().")
+    if hasattr(y, "columns"):
+        names = list(y.columns)
+        if len(set(names)) < len(names):
+            raise ValueError(f"y has columns of the same name: {names}. Rename them.")
+        return names, [to_array(y[name]) for name in names]
+    if isinstance(y, (list, tuple)):
+        y = np.array(y, dtype=object)
+    elif not hasattr(y, "to_numpy"):
+        y = np.asarray(y)
+    if y.ndim == 1:
+        return [0], [to_array(y)]
+    if y.ndim != 2 or y.shape[1] == 0:
+        raise ValueError(
+            f"y has shape {y.shape}; give (n_rows, n_tasks), one column of labels per task."
+        )
+    return list(range(y.shape[1])), [to_array(column) for column in y.T]
 
 
 def is_null(y):
@@ -140,7 +175,7 @@ def read_weight(sample_weight, n_rows, labelled):
     return weight
 
 
-def join_labels(parts, names, lengths, n_sources, regression=None):
+def join_labels(parts, names, lengths, n_sources, regression=None, some_missing=False):
     """Labels of domains, one after the other, with the right mask where there is none.
 
     Parameters
@@ -155,11 +190,16 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
         The first parts are sources and must hold no mask.
     regression : bool or None
         Whether the mask is NaN; None: when some label is a fraction.
+    some_missing : bool
+        Whether labels of source rows may be missing.
 
     Returns
     -------
     ndarray of shape (sum of lengths,)
+        Or a table with as many rows, when the parts are tables: a frame if they are.
     """
+    if any(part is not None and is_table(part) for part in parts):
+        return _join_tables(parts, names, lengths, n_sources, regression)
     read = [None if part is None else read_labels(part) for part in parts]
     known = [entry[0][~entry[1]] for entry in read if entry is not None]
     if regression is None:
@@ -182,7 +222,8 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
         values, null = entry
         if len(values) != lengths[k]:
             raise ValueError(f"{name} has {len(values)} labels for {lengths[k]} rows of X.")
-        if k < n_sources and (null.any() or (not regression and is_mask(values).any())):
+        masked = null.any() or (not regression and is_mask(values).any())
+        if k < n_sources and masked and not some_missing:
             raise ValueError(
                 f"{name} holds the mask (-1, '-1', NaN, None or NA), which marks rows without a "
                 "label in packed data. Drop rows without a label; recode a class -1 first, for "
@@ -190,3 +231,42 @@ def join_labels(parts, names, lengths, n_sources, regression=None):
             )
         out[stop - lengths[k] : stop][~null] = values[~null]
     return out
+
+
+def _join_tables(parts, names, lengths, n_sources, regression):
+    """`join_labels` column by column; each source row must have some label."""
+    tables = [None if part is None else columns_of(part) for part in parts]
+    heads = [table[0] for table in tables if table is not None]
+    if any(head != heads[0] for head in heads):
+        raise ValueError(
+            f"the tables of labels have different columns: {heads}. Give one column per task, in "
+            "the same order in every domain."
+        )
+    for table, name in zip(tables[:n_sources], names[:n_sources], strict=True):
+        if table is not None and _no_label(table[1]).any():
+            raise ValueError(
+                f"{name} has {_no_label(table[1]).sum()} rows without a label of any task, and "
+                "such rows stand for the target in packed data. Drop them, or hand them in Xt."
+            )
+    flags = regression if np.ndim(regression) else [regression] * len(heads[0])
+    if len(flags) != len(heads[0]):
+        raise ValueError(f"regression has {len(flags)} entries for {len(heads[0])} columns of ys.")
+    columns = []
+    for k, flag in enumerate(flags):
+        column = [None if table is None else table[1][k] for table in tables]
+        columns.append(join_labels(column, names, lengths, n_sources, flag, some_missing=True))
+    frame = next(part for part in parts if part is not None)
+    if hasattr(frame, "columns"):
+        return type(frame)(dict(zip(heads[0], columns, strict=True)))
+    if len({column.dtype.kind == "U" for column in columns}) > 1:
+        columns = [column.astype(object) for column in columns]
+    return np.stack(columns, axis=1)
+
+
+def _no_label(columns):
+    """Rows that have no label in any column."""
+    missing = np.ones(len(columns[0]), dtype=bool)
+    for column in columns:
+        values, null = read_labels(column)
+        missing &= null | is_mask(values)
+    return missing

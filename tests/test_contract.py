@@ -43,6 +43,7 @@ from adaptlearn import (
     HeadRetrainer,
     ImageExtractor,
     LabelShiftClassifier,
+    MultiTaskClassifier,
     ResampledClassifier,
     ResampledRegressor,
     TextExtractor,
@@ -59,7 +60,7 @@ DEEP = [c for c in CLASSES if "alignment_weight" in c._get_param_names()]
 META = [c for c in CLASSES if hasattr(c, "fit") and c not in DEEP]
 COMPONENTS = [
     (slot, name, cls)
-    for slot in ("alignment", "augment", "criterion", "mixing", "regularization")
+    for slot in ("alignment", "augment", "criterion", "mixing", "regularization", "task_weighting")
     for name, cls in sorted(registered(slot).items())
     if cls.__module__.startswith("adaptlearn.")
 ]
@@ -123,7 +124,7 @@ def test_the_walk_finds_classes():
 
 # --- 1. scikit-learn's own checks -------------------------------------------------------------
 
-BASES = {DomainAdaptationClassifier, DomainAdaptationRegressor}
+BASES = {DomainAdaptationClassifier, DomainAdaptationRegressor, MultiTaskClassifier}
 
 
 def checked():
@@ -572,7 +573,7 @@ def test_tools_on_packed_data(cls, routing):
             GridSearchCV(pipe, grid, cv=2, scoring=scoring, n_jobs=2 if cls in BASES else 1),
             RandomizedSearchCV(pipe, grid, n_iter=2, cv=2, scoring=scoring, random_state=0),
             HalvingGridSearchCV(pipe, grid, cv=2, scoring=scoring, min_resources=60, factor=2),
-            GridSearchCV(small(cls, max_epochs=1), {"sampling": ["instance"]}, cv=2),
+            GridSearchCV(small(cls, max_epochs=1), {"batch_size": [64]}, cv=2),
         ]
         for search in searches:
             search.fit(X, y, **given)
@@ -600,6 +601,6 @@ def test_routing_requests():
                 assert getattr(requests, method).requests["sample_domain"] is True
             assert requests.fit.requests["X_target"] is False
             assert requests.fit.requests["sample_weight"] is None
-            if is_classifier(cls()):
-                for method in ("predict_proba", "decision_function"):
+            for method in ("predict_proba", "decision_function"):
+                if hasattr(cls, method):
                     assert getattr(requests, method).requests["sample_domain"] is True

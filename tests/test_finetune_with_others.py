@@ -6,7 +6,8 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from fine_tuned import IMAGES, LABELS, TEXTS, Models, equal, extractor, rows, small, weights
+from fine_tuned import IMAGES, LABELS, MODES, TEXTS, Models, equal, extractor, rows, small, weights
+from transformers import AutoTokenizer
 
 from adaptlearn import (
     L2SP,
@@ -17,15 +18,18 @@ from adaptlearn import (
     FineTuneClassifier,
     FineTuneRegressor,
     FlipCrop,
+    MultiTaskClassifier,
     TokenDropout,
     load,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*no target rows:UserWarning")
 ESTIMATORS = [
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     FineTuneClassifier,
     FineTuneRegressor,
+    MultiTaskClassifier,
 ]
 
 
@@ -52,11 +56,15 @@ def test_augmentation_learns_from_the_extractor_what_it_must_know(models):
     texts = small(extractor(models, "bert"), augment=TokenDropout(), finetune="head", max_epochs=1)
     texts.fit(TEXTS, LABELS)
     filled = texts.net_.augment
-    tokenizer = extractor(models, "bert")._open()._network(torch.device("cpu")).processor
+    tokenizer = AutoTokenizer.from_pretrained(models("bert"))
     assert filled.mask_id == tokenizer.mask_token_id
+    assert set(filled.special_ids) == set(tokenizer.all_special_ids)
     assert texts.augment.mask_id is None  # the user's own stays as it was
     pictures = small(
-        extractor(models, "vit"), augment=["flip_crop", ColorJitter()], finetune="head", max_epochs=1
+        extractor(models, "vit"),
+        augment=["flip_crop", ColorJitter()],
+        finetune="head",
+        max_epochs=1,
     ).fit(IMAGES, LABELS)
     color = pictures.net_.augment.members[1]
     assert len(color.mean) == len(color.std) == 3
@@ -108,7 +116,9 @@ def test_cutmix_of_raw_images(models, cls):
     params = {"finetune": "full", "max_epochs": 1, "early_stopping": False}
     mixed = small(extractor(models, "resnet"), cls, mixing=CutMix(), **params)
     mixed.fit(IMAGES, LABELS, X_target=IMAGES[:8])
-    plain = small(extractor(models, "resnet"), cls, **params).fit(IMAGES, LABELS, X_target=IMAGES[:8])
+    plain = small(extractor(models, "resnet"), cls, **params).fit(
+        IMAGES, LABELS, X_target=IMAGES[:8]
+    )
     assert not equal(weights(mixed), weights(plain))
 
 
@@ -144,7 +154,10 @@ def test_each_regularization_holds_a_fine_tuned_network(models, kind, name):
     clf.partial_fit(X[:12], LABELS[:12])
     assert np.isfinite(clf.history_[-1][f"{name}_loss"])
     again = pickle.loads(pickle.dumps(clf))
-    assert equal(weights(again.partial_fit(X[12:], LABELS[12:])), weights(clf.partial_fit(X[12:], LABELS[12:])))
+    assert equal(
+        weights(again.partial_fit(X[12:], LABELS[12:])),
+        weights(clf.partial_fit(X[12:], LABELS[12:])),
+    )
 
 
 @pytest.mark.parametrize("mode", ["full", "lora"])
@@ -156,7 +169,7 @@ def test_huge_l2_sp_keeps_the_pretrained_weights(models, mode):
         clf = small(start, regularization=regularization, **params)
         features = clf.fit(TEXTS, LABELS).transform(TEXTS)
         moved.append(features)
-    fixed = small(start, finetune="head", **(params | {"finetune": "head"})).fit(TEXTS, LABELS)
+    fixed = small(start, **(params | {"finetune": "head"})).fit(TEXTS, LABELS)
     kept = fixed.transform(TEXTS)
     assert np.abs(moved[1] - kept).max() < 0.1 * np.abs(moved[0] - kept).max()
 
@@ -182,5 +195,49 @@ def test_raw_rows_are_rehearsed(models, kind, mode, cls):
     plain = copy.deepcopy(clf).set_params(rehearsal=0)
     clf.partial_fit(X[16:], LABELS[16:])
     both = list(X[16:]) + list(kept.X)
-    plain.partial_fit(both if kind == "bert" else np.stack(both), np.concatenate([LABELS[16:], kept.y]))
+    plain.partial_fit(
+        both if kind == "bert" else np.stack(both), np.concatenate([LABELS[16:], kept.y])
+    )
     assert equal(weights(clf), weights(plain))
+
+
+# --- several tasks ----------------------------------------------------------------------------
+
+TWO = np.column_stack([LABELS.astype(float), np.linspace(0.05, 3, len(LABELS))])
+TWO[::5, 0] = np.nan
+TWO[1::6, 1] = np.nan
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", ["bert", "resnet"])
+def test_several_tasks_on_one_pretrained_network(models, kind, mode, tmp_path):
+    X = rows(kind)
+    clf = small(extractor(models, kind), MultiTaskClassifier, finetune=mode, early_stopping=True)
+    clf.fit(X, TWO, X_target=X[:6])
+    assert clf.tasks_ == ["classification", "regression"]
+    clf.save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    assert np.array_equal(again.predict(X), clf.predict(X))
+    assert set(clf.score_by_task(X, TWO)) == {0, 1}
+    assert equal(weights(clf), weights(copy.deepcopy(clf).fit(X, TWO, X_target=X[:6])))
+    again.partial_fit(X, TWO)
+
+
+@pytest.mark.parametrize("mode", ["frozen", "gradual", "full", "lora"])
+def test_gradnorm_with_a_pretrained_network(models, mode):
+    clf = small(
+        extractor(models, "bert"), MultiTaskClassifier, finetune=mode, task_weighting="gradnorm"
+    ).fit(TEXTS, TWO)
+    assert np.ptp(clf.task_weights_) > 0
+    shared = clf.net_.criterion_.shared
+    assert len(shared) == 1  # the last layer that rows go through
+
+
+def test_gradnorm_needs_a_layer_that_is_trained(models):
+    clf = small(
+        extractor(models, "bert"), MultiTaskClassifier, finetune="head", task_weighting="gradnorm"
+    )
+    with pytest.raises(ValueError, match="the last shared layer that is trained, and there is"):
+        clf.fit(TEXTS, TWO)
+    assert not hasattr(clf, "net_")
+    clf.set_params(bottleneck=4).fit(TEXTS, TWO)

@@ -27,6 +27,8 @@ LEVELS = {
     "metrics": 0,
     "_domains": 0,
     "_labels": 0,
+    "_packing": 0,
+    "_task_labels": 0,
     "_containers": 0,
     "_scored": 0,
     "_tables": 0,

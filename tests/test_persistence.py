@@ -92,7 +92,7 @@ def same(a, b, X):
 
 @pytest.mark.parametrize("name", adaptlearn.deep.__all__)
 def test_every_class_comes_back_equal(name, data, tmp_path):
-    cls = getattr(adaptlearn, name)
+    cls = getattr(adaptlearn.deep, name)
     if not hasattr(cls, "save"):
         return
     model = fitted(data, cls)

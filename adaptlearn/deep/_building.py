@@ -9,7 +9,6 @@ import torch
 from ..augmentation import make_augmentation
 from ._mixing import make_mixing
 from ._network import build_network
-from ._objective import Objective
 from ._parameters import OPTIMIZERS
 from ._plan import make_plan
 from ._raw import ExtractorBackbone, is_extractor
@@ -69,7 +68,8 @@ class BuildingMixin:
         if body is not None:
             shape = {name: tuple(x.shape[1:]) for name, x in body.example().items()}
         mixing = make_mixing(getattr(self, "mixing", None), shape)
-        objective = Objective(criterion, alignments, self.alignment_weight, sizes, labels, mixing)
+        given = criterion, alignments, self.alignment_weight, sizes, labels, mixing
+        objective = self._objective_class(*given)
         optimizer = self.optimizer
         params = {"optimizer__weight_decay": self.weight_decay}
         if isinstance(optimizer, str):

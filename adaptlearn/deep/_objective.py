@@ -100,6 +100,14 @@ class Objective(nn.Module):
                 values = torch.lerp(losses(logits, mixed.other_y), values, mixed.share.to(values))
         return values.mean() if weight is None else (values * weight).mean()
 
+    def held_out_loss(self, logits, y, weight):
+        """Weighted task loss of held-out rows, as it is at the end of training."""
+        # Progress 1: all epochs are measured by the loss that training ends with.
+        losses = self.criterion.loss(logits, y, 1.0, self.criterion_net)
+        if weight is not None and weight.any():
+            losses = losses * weight / weight.mean()
+        return losses.mean()
+
     @torch.no_grad()
     def update(self, output, batch):
         """Let the alignments that ask for it follow the optimiser step."""

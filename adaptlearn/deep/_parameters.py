@@ -77,22 +77,11 @@ def check_parameters(estimator, alignment, *, regression):
     ValueError, TypeError
         Naming the parameter, what came, and what is allowed.
     """
-    params = estimator.get_params(deep=False)
-    constraints = {k: v for k, v in _CONSTRAINTS.items() if k in params}
-    validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
-    make_augmentation(estimator.augment)
-    settled_mode(estimator)
-    _check_widths(estimator.hidden_layer_sizes)
+    params = check_values(estimator)
     if regression and estimator.sampling != "instance":
         raise ValueError(
             f"sampling={estimator.sampling!r} needs classes; use 'instance' in regression."
         )
-    for key in estimator.net_params or {}:
-        if not key.startswith(("optimizer__", "callbacks__")):
-            raise ValueError(
-                f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
-                "'callbacks__'. Other settings are parameters of the estimator."
-            )
     criterion = _criterion(estimator.criterion, regression)
     _check_rebalancing(criterion, params)
     _check_prior(params)
@@ -101,7 +90,31 @@ def check_parameters(estimator, alignment, *, regression):
         from ._resampling import check_resampler  # imports imbalanced-learn
 
         check_resampler(params["resampler"], criterion)
-    return _alignments(alignment, regression), criterion
+    return make_alignments(alignment, regression), criterion
+
+
+def check_values(estimator, **constraints):
+    """Check the parameters that all deep estimators share; returns all parameters.
+
+    Parameters
+    ----------
+    estimator : DeepEstimator
+    **constraints : list
+        Constraints of further parameters, or other ones of these.
+    """
+    params = estimator.get_params(deep=False)
+    constraints = {k: v for k, v in (_CONSTRAINTS | constraints).items() if k in params}
+    validate_parameter_constraints(constraints, params, caller_name=type(estimator).__name__)
+    make_augmentation(estimator.augment)
+    settled_mode(estimator)
+    _check_widths(estimator.hidden_layer_sizes)
+    for key in estimator.net_params or {}:
+        if not key.startswith(("optimizer__", "callbacks__")):
+            raise ValueError(
+                f"net_params key {key!r} is not allowed; keys start with 'optimizer__' or "
+                "'callbacks__'. Other settings are parameters of the estimator."
+            )
+    return params
 
 
 def _check_widths(sizes):
@@ -114,7 +127,8 @@ def _check_widths(sizes):
         )
 
 
-def _alignments(spec, regression):
+def make_alignments(spec, regression):
+    """Fresh alignments out of what the user gave, with "auto" spelled out."""
     members = [] if spec is None else list(spec) if isinstance(spec, (list, tuple)) else [spec]
     alignments = [resolve("alignment", member) for member in members]
     for member in alignments:

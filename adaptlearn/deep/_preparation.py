@@ -21,7 +21,7 @@ from ._stopping import hold_out, stopping_kind
 from ._trainer import draw_seed, own_randomness
 from .finetune import as_finetuning
 
-_CLIP = 3.0
+CLIP = 3.0  # standard deviations
 _SCALE_ROWS = 512  # that tell the size of pretrained features
 # With max_epochs="auto": small data need many passes for as many steps, large data a few. A
 # pretrained network needs fewer, and its steps are dear.
@@ -34,12 +34,18 @@ class PreparationMixin:
     def _prepare(self, X, y, sample_domain, X_target, sample_weight, fresh, epochs):
         """All that comes before training; raises for bad input."""
         alignments, criterion = self._check_parameters()
-        given = y, sample_domain, sample_weight, fresh
+        given = {
+            "sample_domain": sample_domain,
+            "sample_weight": sample_weight,
+            "target_labels": self.target_labels,
+        }
         body = self._open_backbone() if fresh else None
         if is_extractor(self.backbone):  # labels first: reading raw rows may take hours
-            self._read_fit(X, X_target, *given)
+            n_target = None if X_target is None else n_rows(X_target)
+            self._read_fit(y, n_rows(X), fresh, n_target=n_target, **given)
         X, parts = self._check_rows(X, X_target, fresh, body)
-        fit_rows = self._read_fit(X, None if X_target is None else parts[1], *given)
+        n_target = None if X_target is None else n_rows(parts[1])
+        fit_rows = self._read_fit(y, n_rows(X), fresh, n_target=n_target, **given)
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
         slots = self._domain_index.slots(fit_rows.domain)
@@ -89,17 +95,9 @@ class PreparationMixin:
             epochs = int(np.clip(-(-_AUTO_STEPS // len(iterator)), *limits))
         return as_given[0].domain, iterator, stopping, epochs, checkpoint, state, seed
 
-    def _read_fit(self, X, X_target, y, sample_domain, sample_weight, fresh):
-        return read_fit(
-            y,
-            n_rows(X),
-            n_target=None if X_target is None else n_rows(X_target),
-            sample_domain=sample_domain,
-            sample_weight=sample_weight,
-            target_labels=self.target_labels,
-            regression=self._regression,
-            classes=self._known_classes(fresh),
-        )
+    def _read_fit(self, y, n_rows, fresh, **given):
+        classes = self._known_classes(fresh)
+        return read_fit(y, n_rows, regression=self._regression, classes=classes, **given)
 
     def _known_classes(self, fresh):
         """Classes settled before this call, None when it settles them."""
@@ -133,7 +131,7 @@ class PreparationMixin:
             "X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark target "
             "rows with sample_domain < 0. " + MASK_HELP,
             UserWarning,
-            stacklevel=6,
+            stacklevel=self._depth,
         )
 
     def _fit_scaler(self, parts, slots, fit_rows, codes, seed):
@@ -152,7 +150,7 @@ class PreparationMixin:
                 weight=matched_weight(ratio, fit_rows, slots, codes),
                 moved=None if shift is None else shift.moved,
                 # Far values carry no class but much gradient; a regression may depend on them.
-                clip=None if self._regression else _CLIP,
+                clip=None if self._regression else CLIP,
             )  # fmt: skip
         return shift
 
@@ -196,7 +194,8 @@ class PreparationMixin:
                 mean = matched[side].mean() if side.any() else 0
                 weight[side] = matched[side] / mean if mean > 0 else 1.0
         if task_weight is not None:
-            task_weight = task_weight / task_weight[labelled.numpy()].mean()
+            mean = task_weight[labelled.numpy()].mean(axis=0)
+            task_weight = task_weight / np.where(mean > 0, mean, 1.0)
             task_weight = torch.from_numpy(task_weight).to(device, self._dtype)
         domains = torch.from_numpy(slots)[labelled]
         sampler = make_sampler(self.sampling_, y[labelled], len(labelled), domains)

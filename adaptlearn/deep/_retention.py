@@ -20,6 +20,7 @@ class RetentionMixin:
     """``regularization=`` and ``rehearsal=`` for `DeepEstimator`; stands before it."""
 
     _regularization = _rehearsal = None
+    _depth = 6  # `_fit` is one more call
 
     def _check_parameters(self):
         checked = super()._check_parameters()

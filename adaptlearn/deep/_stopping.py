@@ -38,12 +38,9 @@ class EarlyStopping:
         """Evaluate the epoch, add what was measured to `record`; true when it is time to stop."""
         objective = trainer.criterion_
         _, logits = trainer.forward_rows(data.rows, self.valid, data.slots[self.valid])
-        # Progress 1: all epochs are measured by the loss that training ends with.
-        losses = objective.criterion.loss(logits, data.y[self.valid], 1.0, objective.criterion_net)
-        if data.task_weight is not None:
-            weight = data.task_weight[self.valid]
-            losses = losses * weight / weight.mean() if weight.any() else losses
-        score = record["valid_loss"] = float(losses.mean())
+        weight = None if data.task_weight is None else data.task_weight[self.valid]
+        loss = objective.held_out_loss(logits, data.y[self.valid], weight)
+        score = record["valid_loss"] = float(loss)
         if self.kind == "target" and len(data.target) and self.prior is not None:
             _, logits = trainer.forward_rows(data.rows, data.target, data.slots[data.target])
             proba = logits.double().softmax(1).cpu().numpy()
@@ -97,12 +94,15 @@ def hold_out(estimator, kind, labelled, is_source, y, seed, device):
     labelled : Tensor
         Numbers of the labelled rows.
     is_source : Tensor of shape (n_rows,), bool
-    y : Tensor of shape (n_rows,)
-        Codes, or floats in regression.
+    y : Tensor of shape (n_rows,) or (n_rows, n_tasks)
+        Codes, or floats in regression; with several tasks NaN stands for a missing label.
     """
     source, fraction = labelled[is_source[labelled]], estimator.validation_fraction
     classes = not y.is_floating_point()
-    _, valid = split_validation(source, y, fraction, seed, classes)
+    if y.ndim == 2:
+        valid = spread_validation(source, ~y.isnan(), fraction, seed)
+    else:
+        valid = split_validation(source, y, fraction, seed, classes)[1]
     if not len(valid):
         raise ValueError(
             f"validation_fraction={fraction} of {len(source)} source rows holds no row; raise it "
@@ -131,3 +131,29 @@ def split_validation(labelled, y, fraction, seed, stratify):
         train.append(rows[n:])
         valid.append(rows[:n])
     return torch.cat(train).sort().values, torch.cat(valid).sort().values
+
+
+def spread_validation(labelled, known, fraction, seed):
+    """Validation row numbers that hold the labels of each task in proportion.
+
+    Rows are spread evenly over an order by which tasks they have labels of. A task all of whose
+    labels would be held out keeps them for training.
+
+    Parameters
+    ----------
+    labelled : Tensor of row numbers
+    known : Tensor of shape (n_rows, n_tasks), bool
+    fraction : float
+    seed : int
+    """
+    generator = torch.Generator().manual_seed(seed)
+    order = labelled[torch.randperm(len(labelled), generator=generator)]
+    pattern = torch.unique(known[order], dim=0, return_inverse=True)[1]
+    order = order[torch.argsort(pattern, stable=True)]
+    n = min(max(1, round(fraction * len(order))), len(order) - 1)
+    held_out = torch.zeros(len(order), dtype=torch.bool)
+    held_out[((torch.arange(n) + 0.5) * (len(order) / max(n, 1))).long()] = True
+    for task in known[order].unbind(1):
+        if not (task & ~held_out).any():
+            held_out &= ~task
+    return order[held_out].sort().values

@@ -8,6 +8,7 @@ from .._components import ComponentParamsMixin
 from .._containers import n_rows
 from ._building import BuildingMixin
 from ._inference import InferenceMixin
+from ._objective import Objective
 from ._preparation import PreparationMixin
 from ._progress import ProgressBar
 from ._raw import is_extractor
@@ -30,6 +31,8 @@ class DeepEstimator(
     _slots = ("alignment", "augment", "criterion", "finetune")
     _regression = False
     _auto_alignment = None
+    _objective_class = Objective
+    _depth = 5  # calls from the user's to a warning in `_preparation`
 
     # Metadata routing: the domain of a row concerns every method; X_target is for direct fits.
     __metadata_request__fit = {"sample_domain": True, "X_target": False}

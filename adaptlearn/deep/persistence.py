@@ -25,6 +25,7 @@ from ..imbalance.mixing import Mixing
 from ..regularization.base import Regularization
 from ._label_shift import Priors
 from ._scaling import DomainScaler
+from ._task_weighting import TaskWeighting
 from .finetune import FineTuning
 
 _FORMAT = 1
@@ -35,8 +36,10 @@ _SLOT_BASES = {
     "criterion": Criterion,
     "mixing": Mixing,
     "regularization": Regularization,
+    "task_weighting": TaskWeighting,
 }
 _FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
+_FITTED += ("tasks_", "task_names_", "_one_column", "_task_classes", "_task_counts")
 
 
 class SaveMixin:
@@ -89,7 +92,7 @@ class SaveMixin:
         if self._class_counts is not None:
             header["smoothed"] = smoothed
         for name in ("classes_", "feature_names_in_"):
-            if hasattr(self, name):
+            if name in vars(self):
                 values = getattr(self, name)
                 header[name] = {"dtype": values.dtype.str, "values": values.tolist()}
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
@@ -253,7 +256,7 @@ def _build(header, tensors, components):
 def _estimator_class(name, components):
     from .. import deep
 
-    if name in deep.__all__ and inspect.isclass(getattr(deep, name)):
+    if name in deep.__all__ and hasattr(getattr(deep, name), "save"):
         return getattr(deep, name)
     return _component(name, components, deep.__all__)
 
@@ -277,6 +280,8 @@ def _encode(value, place):
         return {"float": value.hex()} if isinstance(value, float) else value
     if isinstance(value, os.PathLike):
         return os.fspath(value)
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU" and value.ndim == 1:
+        return {"array": [_encode(v, place) for v in value.tolist()], "dtype": value.dtype.str}
     if isinstance(value, (list, tuple)):
         return {type(value).__name__: [_encode(v, place) for v in value]}
     if isinstance(value, dict):
@@ -334,6 +339,8 @@ def _decode(value, components):
         return float.fromhex(value["float"])
     if "list" in value:
         return [_decode(v, components) for v in value["list"]]
+    if "array" in value:
+        return np.array([_decode(v, components) for v in value["array"]], np.dtype(value["dtype"]))
     if "tuple" in value:
         return tuple(_decode(v, components) for v in value["tuple"])
     if "dict" in value:

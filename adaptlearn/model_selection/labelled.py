@@ -9,7 +9,9 @@ from sklearn.utils.metaestimators import available_if
 
 from .. import metrics
 from .._containers import take_rows
+from .._labels import is_table
 from .._prediction import has_method
+from ._one_task import one_task
 from ._scorer import DomainScorer, Side
 
 # Our names beside scikit-learn's, and the metric each one stands for.
@@ -77,6 +79,9 @@ class LabelledScorer(DomainScorer):
         Name of a scikit-learn score, ``"worst_class_recall"`` (`adaptlearn.metrics`) or
         ``"geometric_mean"`` (of the recalls, `imblearn.metrics.geometric_mean_score`), or a scorer
         ``scoring(estimator, X, y)``.
+    task : object, optional
+        Which task of an estimator with several is meant: the name of the column of y, or its number
+        when y is an array. The labelled rows are then those with a label of this task.
 
     Notes
     -----
@@ -98,8 +103,9 @@ class LabelledScorer(DomainScorer):
     1.0
     """
 
-    def __init__(self, scoring="accuracy"):
+    def __init__(self, scoring="accuracy", task=None):
         self.scoring = scoring
+        self.task = task
 
     def score(self, estimator, X, y, *, sample_domain=None, sample_weight=None):
         """Score a fitted estimator on the labelled rows.
@@ -108,7 +114,7 @@ class LabelledScorer(DomainScorer):
         ----------
         estimator : fitted estimator
         X : array-like of shape (n_rows, ...)
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_rows,), or (n_rows, n_tasks) with a `task`
             Labels, with masks on unlabelled rows.
         sample_domain : int, array-like of shape (n_rows,), "source" or "target", optional
         sample_weight : array-like of shape (n_rows,), optional
@@ -123,6 +129,13 @@ class LabelledScorer(DomainScorer):
         ValueError
             If no row has a label.
         """
+        if self.task is not None:
+            estimator, y, sample_domain = one_task(estimator, y, self.task, sample_domain)
+        elif is_table(y) and np.shape(y)[1] > 1:
+            raise ValueError(
+                f"y has {np.shape(y)[1]} columns. Say which task is meant, LabelledScorer("
+                "scoring, task=name), or use scoring=None: the estimator's own mean over tasks."
+            )
         side = Side(estimator, X, y, sample_domain, sample_weight)
         rows = np.flatnonzero(side.rows.labelled)
         if not len(rows):

@@ -10,8 +10,8 @@ from sklearn.model_selection import BaseCrossValidator
 from sklearn.utils import check_random_state
 
 from .._containers import n_rows
-from .._labels import is_continuous
-from ._rows import read_rows
+from .._labels import is_continuous, is_table
+from ._rows import read_rows, read_table
 
 
 class DomainStratifiedKFold(BaseCrossValidator):
@@ -36,6 +36,9 @@ class DomainStratifiedKFold(BaseCrossValidator):
     `y` follows the package's data convention: rows without a label are the target. With
     `sample_domain` (given by hand, or requested by default under metadata routing) several domains
     are told apart. `y` without a mask and without `sample_domain` is one domain.
+
+    Of a `y` with several columns, rows with the same labels, and labels of the same tasks, are
+    spread over the folds.
 
     Examples
     --------
@@ -86,7 +89,7 @@ class DomainStratifiedKFold(BaseCrossValidator):
         ----------
         X : array-like of shape (n_rows, ...)
             Only its length is used.
-        y : array-like of shape (n_rows,)
+        y : array-like of shape (n_rows,) or (n_rows, n_tasks)
             Labels, with masks on unlabelled rows.
         groups : object
             Not used; warns when given.
@@ -118,12 +121,14 @@ class DomainStratifiedKFold(BaseCrossValidator):
                 "y is None, but DomainStratifiedKFold needs the labels: which rows have one says "
                 "which side they are on. Give y with masks, as pack returns it."
             )
-        labels, labelled, is_target, domain = read_rows(y, sample_domain)
+        several = is_table(y)
+        read = read_table if several else read_rows
+        labels, labelled, is_target, domain = read(y, sample_domain)
         domain = np.where(is_target, -1, 0) if domain is None else domain
         if n_rows(X) != len(labels):
             raise ValueError(f"X has {n_rows(X)} rows, y has {len(labels)}.")
         strata = self._strata(labels, labelled)
-        self._check_counts(strata, labelled, domain)
+        self._check_counts(strata, labelled, domain, several)
         rng = check_random_state(self.random_state)
         fold, start = np.empty(len(labels), dtype=np.int64), 0
         for number in np.unique(domain):
@@ -150,13 +155,15 @@ class DomainStratifiedKFold(BaseCrossValidator):
             strata[labelled] = np.unique(known, return_inverse=True)[1].ravel()
         return strata
 
-    def _check_counts(self, strata, labelled, domain):
+    def _check_counts(self, strata, labelled, domain, several):
         for side, rows in (("source", domain >= 0), ("target", domain < 0)):
             if 0 < rows.sum() < self.n_splits:
                 raise ValueError(
                     f"n_splits={self.n_splits} is larger than the {rows.sum()} {side} rows, so "
                     f"some folds would hold no {side} row. Use fewer folds."
                 )
+        if several:  # few rows agree in all of their labels, and need not
+            return
         counts = np.bincount(strata[labelled])
         counts = counts[counts > 0]
         if counts.max() < self.n_splits:

@@ -11,9 +11,9 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from .._containers import n_rows, take_rows
-from .._domains import pack
 from .._fit_names import weight_name
 from .._labels import read_weight
+from .._packing import pack
 from .._prediction import inputs_of, last_step, takes_sample_domain
 from .._wrapping import Wrapper
 from ._rows import read_rows
