@@ -28,6 +28,7 @@ _PUBLIC = {
     "MCCClassifier": "deep",
     "MMDClassifier": "deep",
     "load": "deep",
+    "AudioExtractor": "extractors",
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",
     "TextExtractor": "extractors",

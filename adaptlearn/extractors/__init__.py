@@ -4,6 +4,7 @@ from importlib import import_module
 
 # Loaded on first use: the cache needs no torch, and a text extractor no images.
 _MODULES = {
+    "AudioExtractor": "audio",
     "EmbeddingCache": "cache",
     "Extractor": "base",
     "ImageExtractor": "image",
