@@ -31,6 +31,7 @@ _PUBLIC = {
     "AudioExtractor": "extractors",
     "EmbeddingCache": "extractors",
     "ImageExtractor": "extractors",
+    "ModuleExtractor": "extractors",
     "TextExtractor": "extractors",
     "DomainResampler": "imbalance",
     "FeatureSMOTE": "imbalance",

@@ -42,6 +42,7 @@ from adaptlearn import (
     HeadRetrainer,
     ImageExtractor,
     LabelShiftClassifier,
+    ModuleExtractor,
     ResampledClassifier,
     ResampledRegressor,
     TextExtractor,
@@ -116,6 +117,7 @@ def test_the_walk_finds_classes():
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
     # Their rows are no tables: test_extractors.py and the extractors' own files.
     known |= {TextExtractor, ImageExtractor, AudioExtractor}
+    known.add(ModuleExtractor)  # scikit-learn's checks in test_module_extractor.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
 

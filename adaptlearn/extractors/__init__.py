@@ -8,6 +8,7 @@ _MODULES = {
     "EmbeddingCache": "cache",
     "Extractor": "base",
     "ImageExtractor": "image",
+    "ModuleExtractor": "module",
     "TextExtractor": "text",
 }
 

@@ -128,15 +128,20 @@ class Extractor(
         self._check_parameters()
         pick_device(self.device)
         self._read_rows(X)
-        self._module = self._directory = self._size = None
+        self._module = self._directory = None
+        self._size = []  # filled by the first row: transform sets no attribute
         if isinstance(self.model, torch.nn.Module):
             self._module = prepared(self.model, "cpu")
             self._module_print = module_fingerprint(self._module)
         elif not is_factory(os.fspath(self.model)):
-            need_transformers(type(self).__name__)
-            self._directory = find_directory(self.model)
+            self._directory = self._find_directory()
         self._fitted = True
         return self
+
+    def _find_directory(self):
+        """Directory of a model given by name."""
+        need_transformers(type(self).__name__)
+        return find_directory(self.model)
 
     def _check_parameters(self):
         """Checks of parameters that are more than types and ranges."""
@@ -168,9 +173,9 @@ class Extractor(
     @property
     def _n_features_out(self):
         check_is_fitted(self)
-        if self._size is None:
-            self._size = self._embed([self._example()], open_cache(None)).shape[1]
-        return self._size
+        if not self._size:
+            self._embed([self._example()], open_cache(None))
+        return self._size[0]
 
     def _embed(self, rows, cache):
         model_print = self._model_print()
@@ -197,7 +202,7 @@ class Extractor(
                 cache.put([keys[i] for i in wanted[places]], vectors)
         if table is None:  # no row, or none that could be read
             return np.full((len(rows), self._n_features_out), np.nan, np.float32)
-        self._size = table.shape[1]
+        self._size[:] = [table.shape[1]]
         if known.all() and len(keys) == len(rows):
             return table
         features = table[inverse]
