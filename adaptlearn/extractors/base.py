@@ -65,7 +65,7 @@ class Extractor(
 
     See Also
     --------
-    TextExtractor, ImageExtractor : The extractors.
+    TextExtractor, ImageExtractor, AudioExtractor, ModuleExtractor : The extractors.
     """
 
     _row_is = "rows"
