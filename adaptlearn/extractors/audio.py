@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from contextlib import closing
 from importlib.util import find_spec
 from itertools import groupby
 from numbers import Integral, Real
@@ -10,6 +11,7 @@ from numbers import Integral, Real
 import numpy as np
 
 from .._compat import HasMethods, Interval, StrOptions
+from ._ahead import n_readers, read_ahead
 from ._bad_rows import BadRows
 from ._fingerprint import describe
 from ._front_end import (
@@ -232,28 +234,27 @@ class AudioExtractor(Extractor):
         # Longest first: what does not fit in memory fails at once, and the end comes early. Sounds
         # that may not be padded share a batch with those of just their length.
         order = [i for i in np.lexsort((size, n_windows))[::-1] if lengths[i]]
-        for (m, _), group in groupby(
-            order, key=lambda i: (n_windows[i], 0 if front.pads else size[i])
-        ):
-            group = list(group)
-            while group:
-                samples = front.longest if front.fixed else size[group[0]]
-                n = self._rows_in_batch(m * samples / front.rate, device)
-                places, waves = [], []
-                for i in group[:n]:
-                    try:
-                        wave = to_wave(rows[i], front.rate)
-                    except Exception as error:
-                        bad.add(numbers[i], rows[i], error)
-                        continue
-                    places.append(i)
-                    waves += _windows(wave, m, size[i])
-                group = group[n:]
-                if places:
-                    inputs = front.tensors(waves)
-                    if m > 1:
-                        inputs = {k: x.unflatten(0, (len(places), m)) for k, x in inputs.items()}
-                    yield Batch(np.array(places), inputs)
+        readers = n_readers(device)
+        made = read_ahead(lambda i: to_wave(rows[i], front.rate), order, readers, 2 * readers)
+        with closing(made):
+            for (m, _), group in groupby(
+                order, key=lambda i: (n_windows[i], 0 if front.pads else size[i])
+            ):
+                group = list(group)
+                while group:
+                    samples = front.longest if front.fixed else size[group[0]]
+                    n = self._rows_in_batch(m * samples / front.rate, device)
+                    places, waves = [], []
+                    for i, get in zip(group[:n], made, strict=False):
+                        try:
+                            waves += _windows(get(), m, size[i])
+                        except Exception as error:
+                            bad.add(numbers[i], rows[i], error)
+                        else:
+                            places.append(i)
+                    group = group[n:]
+                    if places:
+                        yield Batch(np.array(places), _tensors(front, waves, len(places), m))
         bad.warn()
 
     def _most_samples(self, front):
@@ -358,6 +359,14 @@ class AudioExtractor(Extractor):
             )
         mask, n_special = real_frames(module, hidden, inputs)
         return pool_tokens(hidden[:, n_special:], mask, how)
+
+
+def _tensors(front, waves, n_rows, n_windows):
+    """What the network reads; of long sounds with an axis for the windows, after the rows."""
+    inputs = front.tensors(waves)
+    if n_windows == 1:
+        return inputs
+    return {name: x.unflatten(0, (n_rows, n_windows)) for name, x in inputs.items()}
 
 
 def _windows(wave, n, size):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import closing
 from numbers import Integral, Real
 
 import numpy as np
 import torch
 
 from .._compat import Interval, StrOptions
+from ._ahead import n_readers, read_ahead
 from ._bad_rows import BadRows
 from ._pixels import content_digest, read_images, to_tensor
 from ._pooling import pool_places, trained_pooler
@@ -27,8 +29,8 @@ class ImageExtractor(Extractor):
     factory (around a model of timm or torchvision, say) needs no extra but Pillow, for files.
 
     Images are read, resized and normalised in batches, on tensors: files of any size and number
-    need the memory of a few batches. Resizing is within 1/255 of Pillow's (2/255 for a few values in
-    a hundred thousand).
+    need the memory of a few batches. Resizing is within 1/255 of Pillow's (2/255 for a few values
+    in a hundred thousand).
 
     Parameters
     ----------
@@ -188,26 +190,33 @@ class ImageExtractor(Extractor):
         )
         bad = BadRows("an image", self.errors)
         waiting = {}  # images of one shape and type make a batch
-        for place, (number, row) in enumerate(zip(numbers, rows, strict=True)):
-            try:
-                image = steps.resize(to_tensor(row))
-            except ImportError as error:
-                raise ImportError(
-                    "image files are read with the package Pillow, which is not installed. Install "
-                    "the extra: pip install 'adaptlearn[pretrained]'."
-                ) from error
-            except Exception as error:
-                bad.add(number, row, error)
-                continue
-            group = waiting.setdefault((image.shape, image.dtype), [])
-            group.append((place, image))
-            if len(group) == size:
-                yield _batch(waiting.pop((image.shape, image.dtype)), steps)
-            elif sum(map(len, waiting.values())) >= 4 * size:  # every image has its own shape
-                yield _batch(waiting.pop(max(waiting, key=lambda k: len(waiting[k]))), steps)
+        made = read_ahead(lambda row: steps.resize(to_tensor(row)), rows, n_readers(device), size)
+        with closing(made):
+            for place, (number, row, get) in enumerate(zip(numbers, rows, made, strict=True)):
+                image = self._made(get, number, row, bad)
+                if image is None:
+                    continue
+                group = waiting.setdefault((image.shape, image.dtype), [])
+                group.append((place, image))
+                if len(group) == size:
+                    yield _batch(waiting.pop((image.shape, image.dtype)), steps)
+                elif sum(map(len, waiting.values())) >= 4 * size:  # every image has its own shape
+                    yield _batch(waiting.pop(max(waiting, key=lambda k: len(waiting[k]))), steps)
         for group in waiting.values():
             yield _batch(group, steps)
         bad.warn()
+
+    def _made(self, get, number, row, bad):
+        """A resized image; None for a row that is left out."""
+        try:
+            return get()
+        except ImportError as error:
+            raise ImportError(
+                "image files are read with the package Pillow, which is not installed. Install the "
+                "extra: pip install 'adaptlearn[pretrained]'."
+            ) from error
+        except Exception as error:
+            bad.add(number, row, error)
 
     def _features(self, network, inputs):
         module = network.module
