@@ -688,6 +688,27 @@ def test_a_sound_is_known_by_its_content(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_names_before_any_sound_went_through(tmp_path, kind):
+    save_audio(tmp_path, kind)
+    for params in ({}, {"max_seconds": 0.1}, {"layer": 1, "errors": "skip"}):
+        one = extractor(tmp_path, **params).fit([])
+        assert list(one.get_feature_names_out()) == [f"audioextractor{i}" for i in range(16)]
+        assert one.transform([]).shape == (0, 16)
+
+
+def test_settings_of_a_processor(tmp_path):
+    """Speech recognisers are saved with a tokenizer beside; its file holds both settings."""
+    import json
+
+    save_audio(tmp_path)
+    settings = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    (tmp_path / "preprocessor_config.json").unlink()
+    (tmp_path / "processor_config.json").write_text(json.dumps({"feature_extractor": settings}))
+    found = extractor(tmp_path).fit_transform(SOUNDS)
+    np.testing.assert_allclose(found, expected("wav2vec2", SOUNDS), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_weights_copies_and_pickles(tmp_path, kind, monkeypatch):
     model = save_audio(tmp_path, kind)
     one = extractor(tmp_path).fit(SOUNDS)

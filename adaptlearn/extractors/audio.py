@@ -198,7 +198,7 @@ class AudioExtractor(Extractor):
         for number, row in enumerate(rows):
             try:
                 digests.append(sound_digest(row))
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 bad.add(number, row, error)
                 digests.append(None)
         bad.warn()
@@ -209,7 +209,7 @@ class AudioExtractor(Extractor):
         return f"{describe(self.feature_extractor)} {find_spec('torchaudio') is not None}"
 
     def _example(self):
-        seconds = 1.0 if self.max_seconds is None else min(1.0, self.max_seconds)
+        seconds = 0.5 if self.max_seconds is None else min(0.5, self.max_seconds)
         return Sound(np.zeros(max(1, int(seconds * self.model_rate)), np.float32), self.model_rate)
 
     def _front(self, network):
