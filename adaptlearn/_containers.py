@@ -56,7 +56,7 @@ def stack_rows(blocks):
             "convert them to one kind first."
         )
     (kind,) = kinds
-    if kind == "list":
+    if kind == "list" or any(map(_is_ragged, blocks)):
         return [row for block in blocks for row in block]
     if hasattr(first, "columns"):
         for block in blocks:
@@ -96,6 +96,13 @@ def _kind(block):
         nested = hasattr(row, "shape") or isinstance(row, (list, tuple, numbers.Number))
         return "array" if nested else "list"  # list: of strings, paths or images
     return "array"
+
+
+def _is_ragged(block):
+    """Whether these are rows of different shapes, such as sounds of many lengths."""
+    if not isinstance(block, (list, tuple)):
+        return False
+    return len({getattr(row, "shape", None) for row in block}) > 1
 
 
 def take_rows(X, rows):

@@ -35,6 +35,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import adaptlearn
 from adaptlearn import (
+    AudioExtractor,
     DomainAdaptationClassifier,
     DomainAdaptationRegressor,
     DomainResampler,
@@ -43,6 +44,7 @@ from adaptlearn import (
     HeadRetrainer,
     ImageExtractor,
     LabelShiftClassifier,
+    ModuleExtractor,
     MultiTaskClassifier,
     ResampledClassifier,
     ResampledRegressor,
@@ -117,7 +119,9 @@ def test_the_walk_finds_classes():
     known |= {ResampledClassifier, ResampledRegressor, HeadRetrainer}
     known |= {FineTuneClassifier, FineTuneRegressor}
     known.add(DomainResampler)  # a sampler: imbalanced-learn's checks, in test_resampling.py
-    known |= {TextExtractor, ImageExtractor}  # their rows are no tables: test_extractors.py
+    # Their rows are no tables: test_extractors.py and the extractors' own files.
+    known |= {TextExtractor, ImageExtractor, AudioExtractor}
+    known.add(ModuleExtractor)  # scikit-learn's checks in test_module_extractor.py
     assert set(META) == known, "give the new kind of estimator a constructor in checked()"
     assert {"coral", "mmd", "jmmd", "dann", "cdan", "mcc"} <= set(ALIGNMENTS)
 

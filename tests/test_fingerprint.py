@@ -96,6 +96,17 @@ def test_what_cannot_be_seen_is_never_the_same():
     assert describe(Holder(a=value)) != describe(Holder(a=value))
 
 
+def test_a_module_of_python_is_known_by_its_name():
+    """Its content is a whole package: a function may well hold one."""
+
+    def holding(package):
+        return lambda x: package.abs(x)
+
+    assert describe(np) == "numpy"
+    assert describe(holding(np)) != describe(holding(torch))
+    assert len(describe(holding(np))) < 1000
+
+
 def test_boundaries_count():
     assert digest("ab", "c") != digest("a", "bc") != digest("abc")
 

@@ -123,6 +123,15 @@ def test_other_pooling(tmp_path, kind):
 # Pixels
 
 
+def test_resizing_leaves_channels_last():
+    """Convolutions and the next steps are several times as quick on it."""
+    picture = pictures(1, 40, 60)[0]
+    for mode in ("bilinear", "bicubic"):
+        for size in ((20, 30), (80, 120), (20, 120), (80, 30)):
+            seen = resize(_pixels.to_tensor(picture), size, mode)
+            assert seen.permute(1, 2, 0).is_contiguous()
+
+
 @pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(
     ("before", "after"),
@@ -134,6 +143,8 @@ def test_other_pooling(tmp_path, kind):
         ((7, 5), (3, 9)),
         ((40, 61), (384, 384)),
         ((2000, 10), (16, 16)),
+        ((300, 200), (224, 224)),
+        ((200, 300), (224, 224)),
     ],
 )
 def test_resizing_is_within_one_of_pillow(mode, before, after):
@@ -142,7 +153,9 @@ def test_resizing_is_within_one_of_pillow(mode, before, after):
     theirs = np.asarray(Image.fromarray(picture).resize(after[::-1], filters[mode]), int)
     ours = resize(_pixels.to_tensor(picture), after, mode)
     assert ours.dtype == torch.uint8 and tuple(ours.shape) == (3, *after)
-    assert np.abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs).max() <= 1
+    off = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs)
+    # Torch holds the weights for bytes in 16 bits: that is two steps of rounding, at times.
+    assert off.max() <= 2 and (off > 1).mean() <= 1e-4
     exact = resize(_pixels.to_tensor(picture / 255), after, mode)
     assert exact.min() >= 0 and exact.max() <= 1
     assert np.abs(exact.permute(1, 2, 0).numpy() * 255 - theirs).max() <= 1.5  # theirs is rounded
@@ -180,7 +193,8 @@ def test_preprocessing_is_that_of_transformers(tmp_path, name, shape):
     ours = steps.normalize(steps.resize(_pixels.to_tensor(picture))[None]).numpy()
     assert ours.shape == np.asarray(theirs).shape
     one = 1 / 255 / min(processor.image_std)
-    assert np.abs(ours - theirs).max() <= 1.01 * one
+    off = np.abs(ours - theirs) / one
+    assert off.max() <= 2.02 and (off > 1.01).mean() <= 1e-4
 
 
 @pytest.mark.parametrize(

@@ -257,3 +257,39 @@ def test_samplers_alone(monkeypatch, capsys, tmp_path):
     assert "Goal, 2,000 rows set up in under 0.2 s: " in out and "1010 x 3" in out
     assert json.loads((tmp_path / "out.json").read_text()).keys() == {
         "threads", "samplers", "smote"}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", ["images", "texts"])
+def test_extractor_and_loop_that_are_compared_do_the_same(what):
+    pytest.importorskip("PIL")
+    from adaptlearn.benchmark._speed_extractors import LOOPS
+
+    by_hand, ours = LOOPS[what](n=40)
+    wanted = by_hand()
+    assert np.ptp(wanted, axis=0).max() > 1e-3, "rows must differ for this to be a comparison"
+    np.testing.assert_allclose(ours(), wanted, atol=1e-4 * np.abs(wanted).max())
+
+
+def test_resizing_that_is_compared_does_the_same():
+    pytest.importorskip("PIL")
+    from adaptlearn.benchmark._speed_extractors import resize_cost
+
+    for mode in ("bilinear", "bicubic"):
+        record = resize_cost(100, 150, mode, repetitions=1, n=2)
+        assert record["ratio"] > 0 and record["largest"] <= 2 and record["share"] <= 1e-4
+
+
+def test_the_extractor_tables(monkeypatch, capsys, tmp_path):
+    pytest.importorskip("PIL")
+    from adaptlearn.benchmark import _speed_extractors as table
+
+    monkeypatch.setattr(table, "SIZES", ((40, 50),))
+    loops = {name: lambda make=make: make(n=4) for name, make in table.LOOPS.items()}
+    monkeypatch.setattr(table, "LOOPS", loops)
+    file = tmp_path / "speed.json"
+    assert main(["speed", "--extractors", "--quick", "--json", str(file)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("Goal, ") == 2 and "40 x 50" in printed
+    found = json.loads(file.read_text())["extractors"]
+    assert [record["mode"] for record in found["resize"]] == ["bilinear", "bicubic"]
+    assert [record["rows"] for record in found["loops"]] == ["images", "texts"]

@@ -67,6 +67,46 @@ def test_features_are_those_of_a_plain_loop(tmp_path, kind, pooling):
         np.testing.assert_allclose(features, expected, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_generalised_mean(tmp_path, kind):
+    """Padding is left out: texts of all lengths are in one batch."""
+    save_text(tmp_path, kind)
+    model, tok = text_model(kind), transformers.AutoTokenizer.from_pretrained(tmp_path)
+    texts = [text for text in TEXTS if text]
+    expected = []
+    for text in texts:
+        with torch.no_grad():
+            hidden = model(input_ids=tok(text, return_tensors="pt")["input_ids"])[0][0]
+        expected.append((hidden.clamp(min=1e-6) ** 3).mean(0) ** (1 / 3))
+    features = extractor(tmp_path, pooling="gem").fit_transform(texts)
+    np.testing.assert_allclose(features, torch.stack(expected), atol=1e-5, rtol=1e-4)
+
+
+def test_pooler_of_bert(tmp_path):
+    model = save_text(tmp_path)
+    tok = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    inputs = tok(TEXTS[:3], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        expected = model(**inputs).pooler_output
+    features = extractor(tmp_path, pooling="pooler").fit_transform(TEXTS[:3])
+    np.testing.assert_allclose(features, expected, atol=1e-5)
+    with pytest.raises(ValueError, match=r"pooling='pooler'.*layer=-1"):
+        extractor(tmp_path, pooling="pooler", layer=1).fit_transform(TEXTS)
+
+
+def test_a_pooler_that_is_random_or_absent_is_refused(tmp_path):
+    body = save_text(tmp_path)
+    model = transformers.BertForMaskedLM(body.config)  # has no pooler
+    model.bert.load_state_dict(body.state_dict(), strict=False)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"pooling='pooler'.*it is random.*'mean'"):
+        extractor(tmp_path, pooling="pooler").fit_transform(TEXTS)
+    for kind in ("distilbert", "gpt2"):
+        save_text(tmp_path / kind, kind)
+        with pytest.raises(ValueError, match="pooling='pooler': the model has none"):
+            extractor(tmp_path / kind, pooling="pooler").fit_transform(TEXTS)
+
+
 @pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("gpt2", "last"), ("t5", "mean")])
 def test_auto_pooling(tmp_path, kind, pooling):
     save_text(tmp_path, kind)

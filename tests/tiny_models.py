@@ -142,3 +142,64 @@ def save_image(directory, kind="vit", seed=0, **preprocessing):
     settings = json.dumps(PREPROCESSING | preprocessing)
     (directory / "preprocessor_config.json").write_text(settings)
     return model
+
+
+def audio_model(kind, seed=0):
+    """An untrained speech or sound model: frames of 20 samples; Whisper takes a second of sound."""
+    t = transformers
+    torch.manual_seed(seed)
+    waves = {
+        **SMALL, "conv_dim": (8, 8), "conv_stride": (5, 4), "conv_kernel": (10, 4),
+        "num_feat_extract_layers": 2, "num_conv_pos_embeddings": 4,
+        "num_conv_pos_embedding_groups": 2, "vocab_size": 10,
+    }  # fmt: skip
+    by_frame = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+    if kind == "wav2vec2":
+        model = t.Wav2Vec2Model(t.Wav2Vec2Config(**waves, **by_frame))
+    elif kind == "wav2vec2_group":
+        model = t.Wav2Vec2Model(t.Wav2Vec2Config(**waves))
+    elif kind == "hubert":
+        model = t.HubertModel(t.HubertConfig(**waves, **by_frame))
+    elif kind == "hubert_group":
+        model = t.HubertModel(t.HubertConfig(**waves))
+    elif kind == "wavlm":
+        model = t.WavLMModel(t.WavLMConfig(**waves, **by_frame))
+    elif kind == "unispeech":
+        model = t.UniSpeechModel(t.UniSpeechConfig(**waves, **by_frame))
+    elif kind == "unispeech_sat":
+        model = t.UniSpeechSatModel(t.UniSpeechSatConfig(**waves, **by_frame))
+    elif kind == "whisper":
+        model = t.WhisperModel(t.WhisperConfig(
+            vocab_size=20, num_mel_bins=16, d_model=16, encoder_layers=2, decoder_layers=1,
+            encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=32,
+            decoder_ffn_dim=32, max_source_positions=50, pad_token_id=0, bos_token_id=0,
+            eos_token_id=0, decoder_start_token_id=0))  # fmt: skip
+    elif kind == "ast":
+        model = t.ASTModel(t.ASTConfig(
+            **SMALL, patch_size=4, frequency_stride=3, time_stride=5, max_length=64,
+            num_mel_bins=16))  # fmt: skip
+    else:
+        raise ValueError(kind)
+    with torch.no_grad():  # so that different sounds have different features
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(5)
+    return model.eval()
+
+
+def audio_feature_extractor(kind):
+    """What prepares sounds for the model of this kind."""
+    t = transformers
+    if kind == "whisper":
+        return t.WhisperFeatureExtractor(feature_size=16, chunk_length=1)
+    if kind == "ast":
+        return t.ASTFeatureExtractor(num_mel_bins=16, max_length=64)
+    return t.Wav2Vec2FeatureExtractor(return_attention_mask="group" not in kind)
+
+
+def save_audio(directory, kind="wav2vec2", seed=0):
+    """Model and feature extractor in a directory; returns the model."""
+    model = audio_model(kind, seed)
+    model.save_pretrained(directory)
+    audio_feature_extractor(kind).save_pretrained(directory)
+    return model

@@ -6,7 +6,8 @@ fit; "fit" is the whole call, with checks, input statistics and conversion on bo
 "mcc" and "coral" compare: labelled source and unlabelled target rows in one forward pass, inputs
 (and batch norm, where the network has it) with the statistics of each side. Predicting compares
 ``predict`` with a loop that standardises, passes forward and takes the largest score of slices.
-Samplers and SMOTE are in seconds as well: see `_speed_samplers`.
+Samplers and SMOTE are in seconds as well: see `_speed_samplers`. Extractors beside loops over
+Pillow and torch: see `_speed_extractors`.
 """
 
 from __future__ import annotations
@@ -47,6 +48,8 @@ def add_arguments(parser):
     parser.add_argument("--batch-size", type=positive, default=128, help="default: 128")
     parser.add_argument("--samplers", action="store_true",
                         help="only class-balanced index plans and SMOTE")  # fmt: skip
+    parser.add_argument("--extractors", action="store_true",
+                        help="only extractors and image resizing (needs Pillow)")  # fmt: skip
     parser.add_argument("--memmap", action="store_true",
                         help="only the memory of a fit on a memory map of 1M x 256")  # fmt: skip
 
@@ -290,6 +293,20 @@ def _samplers(args, say, out):
     out["smote"] = _speed_samplers.smote_table(args.quick, say)
 
 
+def _extractors(args, say, out):
+    from . import _speed_extractors as table
+
+    out["extractors"] = found = table.extractor_tables(args.quick, say)
+    most = max(record["ratio"] for record in found["resize"])
+    least = min(record["ratio"] for record in found["loops"])
+    for goal, met in (
+        (f"resizing in a third of Pillow's time (at most {most:.2f})", most <= table.GOAL_RESIZE),
+        (f"extraction at {table.GOAL_LOOP} of the loop (at least {least:.2f})",
+         least >= table.GOAL_LOOP),
+    ):  # fmt: skip
+        print(f"\nGoal, {goal}: {'met' if met else 'NOT met'}.")
+
+
 def _memmap(args, say, out):
     say.title("Memory map: peak of RssAnon above the import, MB, and seconds")
     out["memmap"] = record = memmap_record(1_000_000)
@@ -302,12 +319,14 @@ def _memmap(args, say, out):
 def run(args):
     """Run the benchmark as the arguments say and print its tables; return an exit code."""
     say, out, started = _Say(), {"threads": args.threads}, time.perf_counter()
-    everything = not (args.samplers or args.memmap)
+    everything = not (args.samplers or args.extractors or args.memmap)
     with torch_threads(args.threads):
         if everything:
             _networks(args, say, out)
         if everything or args.samplers:
             _samplers(args, say, out)
+        if args.extractors:
+            _extractors(args, say, out)
         if args.memmap or (everything and not args.quick):
             _memmap(args, say, out)
     print(f"\n{time.perf_counter() - started:.0f} s", file=sys.stderr)

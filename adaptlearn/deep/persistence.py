@@ -88,6 +88,7 @@ class SaveMixin:
             "clip": _encode(getattr(self._scaler, "clip", None), "clip"),
             "seed": int(self.net_.seed),
             "embedder": _model_print(self),
+            "row_shape": _encode(_row_shape(self), "X of shape "),
         }
         if self._class_counts is not None:
             header["smoothed"] = smoothed
@@ -114,6 +115,14 @@ def _model_print(estimator):
     """Fingerprint of the model that a frozen extractor embeds with, which is not in the file."""
     embedder = estimator._embedder
     return None if embedder is None else embedder._model_print()
+
+
+def _row_shape(estimator):
+    """Shape of a row, where an extractor learned it from those of ``fit``; else None."""
+    reader = estimator._embedder
+    if estimator._reads_raw:
+        reader = estimator._network.backbone.reader
+    return getattr(reader, "_row_shape", None)
 
 
 def _checksum(text, tensors):
@@ -236,6 +245,10 @@ def _build(header, tensors, components):
             "the extractor's model is not the one that the estimator was fitted with; its files or "
             "weights have changed"
         )
+    row_shape = _decode(header.get("row_shape"), components)
+    for reader in (estimator._embedder, getattr(body, "reader", None)):
+        if reader is not None and row_shape is not None:
+            reader._row_shape = row_shape
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])

@@ -4,10 +4,12 @@ from importlib import import_module
 
 # Loaded on first use: the cache needs no torch, and a text extractor no images.
 _MODULES = {
+    "AudioExtractor": "audio",
     "EmbeddingCache": "cache",
     "Extractor": "base",
     "ExtractorRanking": "ranking",
     "ImageExtractor": "image",
+    "ModuleExtractor": "module",
     "TextExtractor": "text",
     "rank_extractors": "ranking",
 }

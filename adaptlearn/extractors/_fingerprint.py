@@ -7,6 +7,7 @@ anew, rather than found under a key that does not know of a difference.
 from __future__ import annotations
 
 import functools
+import hashlib
 import inspect
 import json
 import pickle
@@ -68,6 +69,19 @@ def directory_fingerprint(directory, signature):
     return state.hexdigest()
 
 
+@functools.lru_cache(maxsize=64)
+def file_fingerprint(path, signature):
+    """Digest of the content of one file, read again when its signature changes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, functools.partial(blake2b, digest_size=16)).hexdigest()
+
+
+def file_signature(path):
+    """What tells, without reading it, that a file is as it was."""
+    stat = path.stat()
+    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino
+
+
 def module_fingerprint(module):
     """Digest of a module: code and settings of its parts, parameters, buffers and hooks."""
     state, code = blake2b(digest_size=16), {}
@@ -99,6 +113,8 @@ def describe(value, _above=()):
     if isinstance(value, np.ndarray):
         has_objects = value.dtype.hasobject
         return _array(value, inner(value.tolist()).encode() if has_objects else value.tobytes())
+    if isinstance(value, types.ModuleType):  # its content is a whole package
+        return value.__name__
     if isinstance(value, torch.nn.Module):
         return f"{type(value).__qualname__}({module_fingerprint(value)})"
     if isinstance(value, functools.partial):

@@ -73,7 +73,14 @@ def pick_device(device):
 
 def prepared(module, device):
     """A copy of the module on a device, in evaluation mode, that wants no gradients."""
-    return copy.deepcopy(module).to(device).eval().requires_grad_(False)
+    with torch.no_grad():  # the parts of a TorchScript copy would be results of an operation
+        return _frozen(copy.deepcopy(module).to(device).eval())
+
+
+def _frozen(module):
+    for parameter in module.parameters():  # TorchScript modules have no requires_grad_ of their own
+        parameter.requires_grad_(False)
+    return module
 
 
 def need_transformers(extractor):
@@ -108,9 +115,24 @@ def call_factory(name):
     if not isinstance(module, torch.nn.Module):
         raise TypeError(
             f"model={name!r}: the factory returned {type(module).__name__}; it must return a "
-            "torch.nn.Module, or a pair of a module and a tokenizer."
+            "torch.nn.Module, or a pair of a module and its tokenizer or feature extractor."
         )
     return module, companion
+
+
+def load_file(path, device):
+    """The network in a file that torch.jit.save or torch.export.save wrote."""
+    try:
+        if path.suffix == ".pt2":  # is in the mode in which it was exported
+            return _frozen(torch.export.load(path).module().to(device))
+        return _frozen(torch.jit.load(path, map_location=device).eval())
+    except Exception as error:
+        raise ValueError(
+            f"model={str(path)!r} holds no network of torch.jit.save (.pt) or torch.export.save "
+            f"(.pt2) ({first_line(error)}). What torch.save writes is a pickle, which may run any "
+            "code when it is read: if you trust it, read it with torch.load and give the module "
+            "(for a dictionary of weights, make the module and call load_state_dict)."
+        ) from error
 
 
 def find_directory(name):
@@ -200,7 +222,8 @@ def load_pretrained(directory, name):
     missing = sorted(map(str, report["missing_keys"]))
     # Of two halves only the encoder is used, and some checkpoints hold it alone.
     two_halves = {"encoder", "decoder"} <= dict(module.named_children()).keys()
-    unused = ("decoder.",) if two_halves else ()
+    # Speech models hide frames while they are trained, behind a vector that many files leave out.
+    unused = ("decoder.", "masked_spec_embed") if two_halves else ("masked_spec_embed",)
     random_parts = [k for k in missing if "pooler." not in k and not k.startswith(unused)]
     if random_parts:
         raise ValueError(
@@ -210,4 +233,4 @@ def load_pretrained(directory, name):
         )
     if two_halves:
         module = module.encoder
-    return module.float(), len(missing) > 0
+    return module.float(), any("pooler." in key for key in missing)

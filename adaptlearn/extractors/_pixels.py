@@ -125,7 +125,7 @@ def _pil_array(image):
         return (np.asarray(image).astype(np.float32) / 65535).clip(0, 1)
     if image.mode == "F":
         return _checked(np.asarray(image))
-    return np.asarray(image.convert("RGB"))
+    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _checked(array):

@@ -1,8 +1,16 @@
-"""From one vector per token or place to one vector per row."""
+r"""From one vector per token or place to one vector per row.
+
+``"gem"`` is the generalised mean of Radenović, Tolias & Chum (2019), "Fine-tuning CNN image
+retrieval with no human annotation", with exponent 3:
+:math:`(\frac{1}{m} \sum_i \max(x_i, 10^{-6})^3)^{1/3}` over the m tokens or places. It lies between
+mean and maximum, and reads negative values as zero: it is made for what has gone through a ReLU.
+"""
 
 from __future__ import annotations
 
 import torch
+
+_GEM_FLOOR, _GEM_EXPONENT = 1e-6, 3.0
 
 
 def pool_tokens(hidden, mask, how):
@@ -11,9 +19,9 @@ def pool_tokens(hidden, mask, how):
     Parameters
     ----------
     hidden : tensor of shape (n, n_tokens, d)
-    mask : tensor of shape (n, n_tokens)
-        Nonzero for tokens, zero for the padding on their right.
-    how : {"cls", "mean", "max", "last"}
+    mask : tensor of shape (n, n_tokens) or None
+        Nonzero for tokens, zero for the padding on their right. None: there is no padding.
+    how : {"cls", "mean", "max", "last", "gem"}
 
     Returns
     -------
@@ -22,23 +30,46 @@ def pool_tokens(hidden, mask, how):
     if how == "cls":
         return hidden[:, 0]
     if how == "last":
+        if mask is None:
+            return hidden[:, -1]
         rows = torch.arange(len(hidden), device=hidden.device)
         return hidden[rows, mask.sum(1) - 1]
-    real = mask.bool()[:, :, None]
     if how == "max":
-        return hidden.masked_fill(~real, float("-inf")).amax(1)
-    # In float32: a sum of many tokens outgrows half precision.
-    return hidden.float().masked_fill(~real, 0.0).sum(1) / real.sum(1)
+        if mask is not None:
+            hidden = hidden.masked_fill(~mask.bool()[:, :, None], float("-inf"))
+        return hidden.amax(1)
+    hidden = hidden.float()  # a sum of many tokens outgrows half precision
+    if how == "gem":
+        mean = _mean(hidden.clamp(min=_GEM_FLOOR).pow(_GEM_EXPONENT), mask)
+        return mean.pow(1 / _GEM_EXPONENT)
+    return _mean(hidden, mask)
+
+
+def _mean(hidden, mask):
+    if mask is None:
+        return hidden.mean(1)
+    real = mask.bool()[:, :, None]
+    return hidden.masked_fill(~real, 0.0).sum(1) / real.sum(1)
 
 
 def pool_places(hidden, how):
-    r"""One vector per image out of a map (n, d, height, width) or tokens (n, n_tokens, d).
+    """One vector per row out of a map (n, d, height, width) or tokens (n, n_tokens, d)."""
+    tokens = hidden.flatten(2).transpose(1, 2) if hidden.ndim == 4 else hidden
+    return pool_tokens(tokens, None, how)
 
-    ``"gem"`` is the generalised mean :math:`(\frac{1}{m} \sum_i \max(x_i, 10^{-6})^3)^{1/3}`.
+
+def trained_pooler(answer, network, instead):
+    """The model's own pooled output, shape (n, d); raises where it is absent or random.
+
+    Parameters
+    ----------
+    answer : output of transformers
+    network : Network
+    instead : str
+        What else ``pooling=`` may be, for the error message.
     """
-    flat = hidden.float().flatten(2) if hidden.ndim == 4 else hidden.float().transpose(1, 2)
-    if how == "max":
-        return flat.amax(2)
-    if how == "gem":
-        return flat.clamp(min=1e-6).pow(3).mean(2).pow(1 / 3)
-    return flat.mean(2)
+    pooled = getattr(answer, "pooler_output", None)
+    if pooled is None or network.has_random_pooler:
+        state = "has none" if pooled is None else "holds no weights for it (it is random)"
+        raise ValueError(f"pooling='pooler': the model {state}; use {instead}.")
+    return pooled.flatten(1)  # ResNet's is (n, d, 1, 1)

@@ -63,6 +63,9 @@ class Preprocessing(NamedTuple):
 def resize(image, size, mode="bilinear"):
     """Image of shape (3, h, w) in another size, within 1/255 of what Pillow makes of it.
 
+    For bytes torch holds the weights in 16 bits, Pillow in 32: a few values in a hundred thousand
+    are off by 2/255.
+
     Parameters
     ----------
     image : tensor of shape (3, h, w), uint8 or floating point in [0, 1]
@@ -72,21 +75,24 @@ def resize(image, size, mode="bilinear"):
     """
     if tuple(image.shape[1:]) == tuple(size):
         return image
-    image = image[None]
+    # A batch of one that torch takes for one with channels last, which is several times as quick.
+    image = image.permute(1, 2, 0)[None].permute(0, 3, 1, 2)
     if mode == "nearest-exact":
         return F.interpolate(image, size=size, mode=mode)[0]
     h, w = image.shape[2:]
-    if mode == "bilinear" or (image.dtype == torch.uint8 and size[0] <= h and size[1] <= w):
+    if mode == "bilinear":
         return _interpolate(image, size, mode)[0]
     # Bicubic weights are negative in places. Pillow cuts the overshoot after each of two passes,
-    # the vertical one first where only the width grows. (Torch's own kernel for bytes does so too,
-    # but is coarse where an image grows.)
-    between = (size[0], w) if size[0] < h and size[1] > w else (h, size[1])
-    in_bytes = image.dtype == torch.uint8
+    # the vertical one first where only the width grows. Torch does so for bytes, with the
+    # horizontal pass first.
+    vertical_first = size[0] < h and size[1] > w
+    between = (size[0], w) if vertical_first else (h, size[1])
+    if image.dtype == torch.uint8:
+        image = _interpolate(image, between, mode) if vertical_first else image
+        return _interpolate(image, size, mode)[0]
     for shape in (between, size):
-        image = _interpolate(image.float(), shape, mode)
-        image = image.round_().clamp_(0, 255) if in_bytes else image.clamp_(0, 1)
-    return image[0].to(torch.uint8) if in_bytes else image[0]
+        image = _interpolate(image, shape, mode).clamp_(0, 1)
+    return image[0]
 
 
 def _interpolate(image, size, mode):

@@ -19,6 +19,8 @@ class TrainableMixin:
     overrides `_prepare`, `_tensors` and `_lengths`; the others work as they are.
     """
 
+    _row_shape = None  # of the rows that were read first, where the network does not tell it
+
     def _open(self):
         """Copy of this extractor, ready for use; the model is found, nothing is read."""
         extractor = copy.copy(self)

@@ -30,7 +30,7 @@ from ._models import (
 from ._training import TrainableMixin
 from .cache import EmbeddingCache, lookup, open_cache
 
-_FORMAT = 1  # raise it when what an extractor computes changes: old cached rows are not found then
+_FORMAT = 2  # raise it when what an extractor computes changes: old cached rows are not found then
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -70,7 +70,7 @@ class Extractor(
 
     See Also
     --------
-    TextExtractor, ImageExtractor : The extractors.
+    TextExtractor, ImageExtractor, AudioExtractor, ModuleExtractor : The extractors.
     """
 
     _row_is = "rows"
@@ -142,14 +142,19 @@ class Extractor(
 
     def _find_model(self):
         """Copy the module, or find the directory of the model."""
-        self._module = self._directory = self._size = None
+        self._module = self._directory = None
+        self._size = []  # filled by the first row: transform sets no attribute
         if isinstance(self.model, torch.nn.Module):
             self._module = prepared(self.model, "cpu")
             self._module_print = module_fingerprint(self._module)
         elif not is_factory(os.fspath(self.model)):
-            need_transformers(type(self).__name__)
-            self._directory = find_directory(self.model)
+            self._directory = self._find_directory()
         self._fitted = True
+
+    def _find_directory(self):
+        """Directory of a model given by name."""
+        need_transformers(type(self).__name__)
+        return find_directory(self.model)
 
     def _check_parameters(self):
         """Checks of parameters that are more than types and ranges."""
@@ -181,9 +186,9 @@ class Extractor(
     @property
     def _n_features_out(self):
         check_is_fitted(self)
-        if self._size is None:
-            self._size = self._embed([self._example()], open_cache(None)).shape[1]
-        return self._size
+        if not self._size:
+            self._embed([self._example()], open_cache(None))
+        return self._size[0]
 
     def _embed(self, rows, cache):
         model_print = self._model_print()
@@ -210,7 +215,7 @@ class Extractor(
                 cache.put([keys[i] for i in wanted[places]], vectors)
         if table is None:  # no row, or none that could be read
             return np.full((len(rows), self._n_features_out), np.nan, np.float32)
-        self._size = table.shape[1]
+        self._size[:] = [table.shape[1]]
         if known.all() and len(keys) == len(rows):
             return table
         features = table[inverse]

@@ -10,8 +10,9 @@ import torch
 
 from .._compat import HasMethods, Interval, StrOptions
 from ._fingerprint import describe, digest
+from ._layers import hidden_layer
 from ._models import once_per_process
-from ._pooling import pool_tokens
+from ._pooling import pool_tokens, trained_pooler
 from ._rows import column
 from ._tokens import (
     call,
@@ -55,10 +56,12 @@ class TextExtractor(Extractor):
     tokenizer : tokenizer of transformers or callable, default=None
         None takes the one beside the model. A callable turns a list of texts into one sequence of
         integers for each.
-    pooling : {"auto", "cls", "mean", "last", "max"}, default="auto"
+    pooling : {"auto", "cls", "mean", "last", "max", "gem", "pooler"}, default="auto"
         How the vectors of the tokens become one. "auto" is what a sentence-transformers model was
         trained with, else "last" for decoders (only the last token has read the whole text) and
-        "mean" for the rest. Padding never counts.
+        "mean" for the rest. "gem" is the generalised mean with exponent 3, "pooler" the model's own
+        pooled output (of BERT, a layer trained to tell whether one sentence follows another), an
+        error where the model has none or a random one. Padding never counts.
     layer : int, default=-1
         Layer whose vectors are pooled: -1 is the last, 0 the token embeddings.
     max_length : int, default=None
@@ -110,7 +113,7 @@ class TextExtractor(Extractor):
     _parameter_constraints = {
         **Extractor._parameter_constraints,
         "tokenizer": [callable, HasMethods(["encode"]), None],
-        "pooling": [StrOptions({"auto", "cls", "mean", "last", "max"})],
+        "pooling": [StrOptions({"auto", "cls", "mean", "last", "max", "gem", "pooler"})],
         "layer": [Integral],
         "max_length": [Interval(Integral, 1, None, closed="left"), None],
     }
@@ -251,7 +254,11 @@ class TextExtractor(Extractor):
 
     def _features(self, network, inputs):
         answer = call(network.module, inputs, all_layers=self.layer != -1)
-        hidden = self._hidden(answer)
+        hidden = hidden_layer(answer, self.layer)
+        if self.pooling == "pooler" and hidden.ndim == 3:
+            if self.layer != -1:
+                raise ValueError("pooling='pooler' is made from the last layer; use layer=-1.")
+            return trained_pooler(answer, network, "'auto', 'cls' or 'mean'")
         if hidden.ndim == 2:
             if self.pooling != "auto":
                 raise ValueError(
@@ -265,21 +272,6 @@ class TextExtractor(Extractor):
                 "text (n, d) is needed."
             )
         return pool_tokens(hidden, inputs["attention_mask"], self._pooling(network))
-
-    def _hidden(self, answer):
-        if self.layer == -1:
-            if hasattr(answer, "last_hidden_state"):
-                return answer.last_hidden_state
-            return answer[0] if isinstance(answer, (tuple, list)) else answer
-        layers = getattr(answer, "hidden_states", None)
-        if layers is None:
-            raise ValueError(f"layer={self.layer}: the model shows its last layer only; use -1.")
-        if not -len(layers) <= self.layer < len(layers):
-            raise ValueError(
-                f"layer={self.layer}: the model has layers 0 (embeddings) to {len(layers) - 1}, or "
-                f"-{len(layers)} to -1 from the end."
-            )
-        return layers[self.layer]
 
     def _pooling(self, network):
         if self.pooling != "auto":
