@@ -30,6 +30,7 @@ from adaptlearn import (
 )
 from adaptlearn.deep._layer_groups import LayerGroups
 from adaptlearn.deep._network import FeatureScale
+from adaptlearn.deep._norm import DomainContext
 
 
 @pytest.fixture(scope="module")
@@ -170,17 +171,36 @@ def test_clipping():
     assert step(1e6) == pytest.approx(free, rel=1e-6)
 
 
-def test_features_are_scaled_as_they_are_at_first():
-    """By hand: columns (0, 2), (0, 20) and (5, 5); the floor is a tenth of the mean square."""
-    scale = FeatureScale(3)
-    scale.fit(torch.tensor([[0.0, 0.0, 5.0], [2.0, 20.0, 5.0]]))
-    floor = 0.1 * ((1 + 100 + 0) / 3) ** 0.5
-    torch.testing.assert_close(scale.mean, torch.tensor([1.0, 10.0, 5.0]))
-    torch.testing.assert_close(scale.std, torch.tensor([1.0, 10.0, floor]))
-    scaled = scale(torch.tensor([[2.0, 30.0, 5.0 + floor]]))
-    torch.testing.assert_close(scaled, torch.tensor([[1.0, 2.0, 1.0]]))
-    scale.fit(torch.ones(2, 3))
-    assert torch.equal(scale.std, torch.ones(3)), "features that never vary"
+def test_features_are_scaled_by_domain():
+    """By hand; no column is divided by less than a tenth of the root mean square."""
+    context = DomainContext()
+    scale = FeatureScale(2, 3, context)
+    mean = np.array([[1.0, 10.0, 5.0], [0.0, 0.0, 0.0]])
+    scale.take(mean, np.array([[1.0, 10.0, 0.001], [2.0, 4.0, 5.0]]))
+    floor = 0.1 * ((1 + 100 + 0.001**2) / 3) ** 0.5
+    torch.testing.assert_close(scale.std[0], torch.tensor([1.0, 10.0, floor]))
+    rows = torch.tensor([[2.0, 30.0, 5.0 + floor], [4.0, 4.0, 5.0], [1.0, 10.0, 5.0]])
+    context.segments = [(0, 0, 1), (1, 1, 3)]
+    expected = torch.tensor([[1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [0.5, 2.5, 1.0]])
+    torch.testing.assert_close(scale(rows), expected)
+
+
+def test_an_offset_between_domains_is_taken_out():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)).astype(np.float32)
+    module = nn.Linear(3, 4)
+    given = {"finetune": "head", "alignment": None, "max_epochs": 1, "label_shift": None}
+    pixels = X[:, :, None, None]  # rows that are no columns, which would be standardised before
+    both = small(nn.Sequential(nn.Flatten(), module), DomainAdaptationClassifier, **given)
+    both.fit(pixels, np.arange(40) % 2, X_target=pixels + 7)
+    features = [
+        both.transform(rows, sample_domain=side)
+        for rows, side in ((pixels, "source"), (pixels + 7, "target"))
+    ]
+    np.testing.assert_allclose(features[0], features[1], atol=1e-4)
+    with torch.no_grad():
+        plain = module(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(features[0], (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["head", "full"])
