@@ -69,7 +69,8 @@ class DomainAdaptationClassifier(SaveMixin, PredictionMixin, DeepEstimator):
         domains. Batch norm inside a backbone keeps statistics per domain. "source": inputs use
         the source's statistics. "batch": the same, with batch norm after each hidden layer.
         None: inputs as they are. Standardised inputs are clipped to [-3, 3]. Rows that are not
-        vectors (images) are never rescaled.
+        vectors (images) are never rescaled; the features that a pretrained backbone gives at first
+        are.
     criterion : str or Criterion, default="cross_entropy"
         Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
         classes, "class_balanced", "ldam" and "logit_adjusted", or an object from

@@ -80,6 +80,10 @@ class FineTuning(BaseEstimator):
 
     Notes
     -----
+    The features of the backbone are standardised, as columns of numbers are (by domain, with
+    ``normalize="domain"``), with the statistics that they have before training: what comes after it
+    starts from nothing, and learns as quickly whatever their size.
+
     Layer groups that are not trained are in evaluation mode: no dropout. Later calls of
     ``partial_fit``, or of ``fit`` with ``warm_start``, do not thaw a second time.
 
