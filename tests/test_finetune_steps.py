@@ -49,7 +49,8 @@ def test_rates_by_layer_group(models):
     np.testing.assert_allclose(rates, [0.01, 0.005, 0.001, 0.0002])
     owner = {id(p): name for name, p in net.module_.named_parameters()}
     names = [{owner.get(id(p)) for p in g["params"]} for g in net.optimizer_.param_groups]
-    assert names[0] == {"head.weight", "head.bias"}
+    own = {f"{part}.{kind}" for part in ("bottleneck.0", "head") for kind in ("weight", "bias")}
+    assert names[0] == own
     for part, depth in (("pooler", 1), ("layer.1.", 1), ("layer.0.", 2), ("embeddings", 3)):
         own = {name for name in owner.values() if part in name}
         assert own and own <= names[depth]
@@ -115,7 +116,8 @@ def sgd(**params):
     """Parameters of plain gradient descent in float64."""
     yield {
         "optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0, "precision": "float64",
-        "normalize": None, "learning_rate": 0.1, "max_epochs": 1, "early_stopping": False,
+        "normalize": None, "hidden_layer_sizes": (), "learning_rate": 0.1, "max_epochs": 1,
+        "early_stopping": False,
         "net_params": {"optimizer__momentum": 0.0, "optimizer__nesterov": False}, **params,
     }  # fmt: skip
 
@@ -190,6 +192,7 @@ def test_an_offset_between_domains_is_taken_out():
     X = rng.normal(size=(40, 3)).astype(np.float32)
     module = nn.Linear(3, 4)
     given = {"finetune": "head", "alignment": None, "max_epochs": 1, "label_shift": None}
+    given["hidden_layer_sizes"] = ()
     pixels = X[:, :, None, None]  # rows that are no columns, which would be standardised before
     both = small(nn.Sequential(nn.Flatten(), module), DomainAdaptationClassifier, **given)
     both.fit(pixels, np.arange(40) % 2, X_target=pixels + 7)
@@ -207,7 +210,9 @@ def test_an_offset_between_domains_is_taken_out():
 def test_head_of_a_pretrained_network_sees_scaled_features(models, mode):
     """Tiny numbers (a sentence embedding of length 1) are no hindrance."""
     short, long = (
-        small(extractor(models, "bert", normalize=short), finetune=mode).fit(TEXTS, LABELS)
+        small(extractor(models, "bert", normalize=short), finetune=mode, hidden_layer_sizes=()).fit(
+            TEXTS, LABELS
+        )
         for short in (True, False)
     )
     for estimator in (short, long):

@@ -148,10 +148,15 @@ def build_network(
             body = convert_batch_norm(nn.Sequential(body), *sides, context)[0]
         width = backbone_width(body, input_shape, context)
     scale = FeatureScale(index.n_slots, width, context) if pretrained else None
-    neck = nn.Sequential()
+    # A pretrained backbone is followed by the perceptron that frozen embeddings go through.
+    neck = []
+    for size in hidden_layer_sizes if pretrained else ():
+        neck += dense(width, size)
+        width = size
     if bottleneck is not None:
-        neck = nn.Sequential(*dense(width, bottleneck))
+        neck += dense(width, bottleneck)
         width = bottleneck
+    neck = nn.Sequential(*neck)
     if cosine_scale is None:
         head = nn.Linear(width, n_outputs)
     else:

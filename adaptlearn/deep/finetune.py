@@ -21,8 +21,8 @@ class FineTuning(BaseEstimator):
     ``finetune__warmup=0.2`` sets a parameter of either.
 
     A network is seen as layer groups, found by themselves: the embeddings (or the stem), each
-    transformer block or stage, and what comes after the last of them with the last. The bottleneck
-    and the head of the estimator are always trained.
+    transformer block or stage, and what comes after the last of them with the last. What follows
+    the backbone is always trained: perceptron (``hidden_layer_sizes``), bottleneck and head.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class FineTuning(BaseEstimator):
 
         - "frozen": nothing of the backbone. An extractor embeds each row once (and remembers it,
           see `EmbeddingCache`); the embeddings then are columns of numbers like any others: they
-          are standardised by domain and go through ``hidden_layer_sizes``. By far the quickest.
+          are standardised by domain and read for label shift. By far the quickest.
           With ``augment=`` it is "head", because a row is another one each time then.
         - "head": nothing of the backbone, but rows go through it in each step. For augmentation,
           and for batch norm with statistics per domain. "frozen" with a module is the same.

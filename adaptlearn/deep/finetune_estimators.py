@@ -37,7 +37,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     augment : callable or None, default=None
         Changes the input of the network in training.
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the hidden layers on numeric features or frozen embeddings.
+        Widths of the hidden layers between the features and the head; ``()`` is linear.
     bottleneck : int or None, default=None
         Width of a layer between backbone and head.
     normalize : {"domain", "source", "batch"} or None, default="domain"
@@ -205,7 +205,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
     augment : callable or None, default=None
         Changes the input of the network in training.
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the hidden layers on numeric features or frozen embeddings.
+        Widths of the hidden layers between the features and the head; ``()`` is linear.
     bottleneck : int or None, default=None
         Width of a layer between backbone and head.
     normalize : {"domain", "source", "batch"} or None, default="domain"

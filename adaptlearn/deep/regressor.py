@@ -34,7 +34,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, DeepEstimator):
         a generator, it returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
-        and embeddings of a frozen extractor; ignored with any other backbone.
+        and behind a pretrained backbone; ignored with a module under ``finetune="auto"``.
     bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
