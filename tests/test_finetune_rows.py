@@ -247,7 +247,11 @@ def test_fine_tuning_learns(models):
     """Texts that differ in one word out of several."""
     for mode in ("full", "gradual", "lora"):
         estimator = small(
-            extractor(models, "bert"), finetune=mode, learning_rate=0.02, max_epochs=25
+            extractor(models, "bert"),
+            finetune=mode,
+            learning_rate=0.02,
+            max_epochs=25,
+            hidden_layer_sizes=(),
         )
         assert estimator.fit(TEXTS, LABELS).score(TEXTS, LABELS) == 1
 
@@ -382,7 +386,9 @@ def test_saving_an_extractor_around_a_module(tmp_path):
 
 def test_a_pickle_holds_given_and_trained_weights_once_each():
     module = nn.Embedding(64, 10_000)
-    estimator = small(TextExtractor(module, tokenizer=letters), finetune="head").fit(TEXTS, LABELS)
+    estimator = small(
+        TextExtractor(module, tokenizer=letters), finetune="head", hidden_layer_sizes=()
+    ).fit(TEXTS, LABELS)
     assert len(pickle.dumps(estimator)) < 2 * module.weight.nbytes + 500_000
 
 

@@ -71,9 +71,10 @@ def test_sounds_in_every_mode(audio, kind, mode, tmp_path):
 @pytest.mark.parametrize("kind", AUDIO)
 def test_an_untrained_network_hears_what_the_extractor_does(audio, kind):
     extractor = audio(kind)
-    clf = small(extractor, finetune="head", max_epochs=1, normalize=None).fit(SOUNDS, LABELS)
+    params = {"finetune": "head", "max_epochs": 1, "normalize": None, "hidden_layer_sizes": ()}
+    clf = small(extractor, **params).fit(SOUNDS, LABELS)
     scale = clf.net_.module_.scale
-    expected = (torch.from_numpy(extractor.fit_transform(SOUNDS)) - scale.mean) / scale.std
+    expected = (torch.from_numpy(extractor.fit_transform(SOUNDS)) - scale.mean[-1]) / scale.std[-1]
     np.testing.assert_allclose(clf.transform(SOUNDS), expected, atol=2e-3)
 
 
@@ -138,7 +139,10 @@ def test_modules_in_every_mode(cls, mode, tmp_path):
 
 def test_a_module_learns_as_a_backbone_does():
     # Deeper than its hidden layer nothing is used: the rest stays as it was.
-    model = small(ModuleExtractor(network(), layer="1"), finetune="full", early_stopping=False)
+    model = small(
+        ModuleExtractor(network(), layer="1"), finetune="full", early_stopping=False,
+        hidden_layer_sizes=(),
+    )  # fmt: skip
     model.fit(TABLE, LABELS)
     start, after = network().state_dict(), model.net_.module_.backbone.module.state_dict()
     moved = {name for name in start if not torch.equal(start[name], after[name])}

@@ -30,6 +30,7 @@ from adaptlearn import (
 )
 from adaptlearn.deep._layer_groups import LayerGroups
 from adaptlearn.deep._network import FeatureScale
+from adaptlearn.deep._norm import DomainContext
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +49,8 @@ def test_rates_by_layer_group(models):
     np.testing.assert_allclose(rates, [0.01, 0.005, 0.001, 0.0002])
     owner = {id(p): name for name, p in net.module_.named_parameters()}
     names = [{owner.get(id(p)) for p in g["params"]} for g in net.optimizer_.param_groups]
-    assert names[0] == {"head.weight", "head.bias"}
+    own = {f"{part}.{kind}" for part in ("bottleneck.0", "head") for kind in ("weight", "bias")}
+    assert names[0] == own
     for part, depth in (("pooler", 1), ("layer.1.", 1), ("layer.0.", 2), ("embeddings", 3)):
         own = {name for name in owner.values() if part in name}
         assert own and own <= names[depth]
@@ -114,7 +116,8 @@ def sgd(**params):
     """Parameters of plain gradient descent in float64."""
     yield {
         "optimizer": "sgd", "schedule": "constant", "weight_decay": 0.0, "precision": "float64",
-        "normalize": None, "learning_rate": 0.1, "max_epochs": 1, "early_stopping": False,
+        "normalize": None, "hidden_layer_sizes": (), "learning_rate": 0.1, "max_epochs": 1,
+        "early_stopping": False,
         "net_params": {"optimizer__momentum": 0.0, "optimizer__nesterov": False}, **params,
     }  # fmt: skip
 
@@ -170,24 +173,46 @@ def test_clipping():
     assert step(1e6) == pytest.approx(free, rel=1e-6)
 
 
-def test_features_are_scaled_as_they_are_at_first():
-    """By hand: columns (0, 2), (0, 20) and (5, 5); the floor is a tenth of the mean square."""
-    scale = FeatureScale(3)
-    scale.fit(torch.tensor([[0.0, 0.0, 5.0], [2.0, 20.0, 5.0]]))
-    floor = 0.1 * ((1 + 100 + 0) / 3) ** 0.5
-    torch.testing.assert_close(scale.mean, torch.tensor([1.0, 10.0, 5.0]))
-    torch.testing.assert_close(scale.std, torch.tensor([1.0, 10.0, floor]))
-    scaled = scale(torch.tensor([[2.0, 30.0, 5.0 + floor]]))
-    torch.testing.assert_close(scaled, torch.tensor([[1.0, 2.0, 1.0]]))
-    scale.fit(torch.ones(2, 3))
-    assert torch.equal(scale.std, torch.ones(3)), "features that never vary"
+def test_features_are_scaled_by_domain():
+    """By hand; no column is divided by less than a tenth of the root mean square."""
+    context = DomainContext()
+    scale = FeatureScale(2, 3, context)
+    mean = np.array([[1.0, 10.0, 5.0], [0.0, 0.0, 0.0]])
+    scale.take(mean, np.array([[1.0, 10.0, 0.001], [2.0, 4.0, 5.0]]))
+    floor = 0.1 * ((1 + 100 + 0.001**2) / 3) ** 0.5
+    torch.testing.assert_close(scale.std[0], torch.tensor([1.0, 10.0, floor]))
+    rows = torch.tensor([[2.0, 30.0, 5.0 + floor], [4.0, 4.0, 5.0], [1.0, 10.0, 5.0]])
+    context.segments = [(0, 0, 1), (1, 1, 3)]
+    expected = torch.tensor([[1.0, 2.0, 1.0], [2.0, 1.0, 1.0], [0.5, 2.5, 1.0]])
+    torch.testing.assert_close(scale(rows), expected)
+
+
+def test_an_offset_between_domains_is_taken_out():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(40, 3)).astype(np.float32)
+    module = nn.Linear(3, 4)
+    given = {"finetune": "head", "alignment": None, "max_epochs": 1, "label_shift": None}
+    given["hidden_layer_sizes"] = ()
+    pixels = X[:, :, None, None]  # rows that are no columns, which would be standardised before
+    both = small(nn.Sequential(nn.Flatten(), module), DomainAdaptationClassifier, **given)
+    both.fit(pixels, np.arange(40) % 2, X_target=pixels + 7)
+    features = [
+        both.transform(rows, sample_domain=side)
+        for rows, side in ((pixels, "source"), (pixels + 7, "target"))
+    ]
+    np.testing.assert_allclose(features[0], features[1], atol=1e-4)
+    with torch.no_grad():
+        plain = module(torch.from_numpy(X)).numpy()
+    np.testing.assert_allclose(features[0], (plain - plain.mean(0)) / plain.std(0), atol=1e-4)
 
 
 @pytest.mark.parametrize("mode", ["head", "full"])
 def test_head_of_a_pretrained_network_sees_scaled_features(models, mode):
     """Tiny numbers (a sentence embedding of length 1) are no hindrance."""
     short, long = (
-        small(extractor(models, "bert", normalize=short), finetune=mode).fit(TEXTS, LABELS)
+        small(extractor(models, "bert", normalize=short), finetune=mode, hidden_layer_sizes=()).fit(
+            TEXTS, LABELS
+        )
         for short in (True, False)
     )
     for estimator in (short, long):

@@ -146,7 +146,7 @@ def test_each_regularization_holds_a_fine_tuned_network(models, kind, name):
     X = rows(kind)
     clf = small(
         extractor(models, kind), finetune="last:1", regularization=name, max_epochs=1,
-        early_stopping=False, normalize="source",
+        early_stopping=False, normalize="source", hidden_layer_sizes=(),
     )  # fmt: skip
     clf.fit(X, LABELS)
     acts = name in ("l2_sp", "delta")  # the others need a head that has learned something
@@ -163,6 +163,7 @@ def test_each_regularization_holds_a_fine_tuned_network(models, kind, name):
 @pytest.mark.parametrize("mode", ["full", "lora"])
 def test_huge_l2_sp_keeps_the_pretrained_weights(models, mode):
     params = {"finetune": mode, "max_epochs": 3, "learning_rate": 1e-4, "early_stopping": False}
+    params["hidden_layer_sizes"] = ()  # the features are those of the network
     start = extractor(models, "bert")
     moved = []
     for regularization in (None, L2SP(weight=1e6)):
@@ -225,19 +226,24 @@ def test_several_tasks_on_one_pretrained_network(models, kind, mode, tmp_path):
 
 @pytest.mark.parametrize("mode", ["frozen", "gradual", "full", "lora"])
 def test_gradnorm_with_a_pretrained_network(models, mode):
-    clf = small(
-        extractor(models, "bert"), MultiTaskClassifier, finetune=mode, task_weighting="gradnorm"
-    ).fit(TEXTS, TWO)
+    params = {"finetune": mode, "task_weighting": "gradnorm", "max_epochs": 3}
+    if mode != "frozen":  # no layer above those of the network
+        params["hidden_layer_sizes"] = ()
+    clf = small(extractor(models, "bert"), MultiTaskClassifier, **params).fit(TEXTS, TWO)
     assert np.ptp(clf.task_weights_) > 0
-    shared = clf.net_.criterion_.shared
-    assert len(shared) == 1  # the last layer that rows go through
+    assert len(clf.net_.criterion_.shared) == 1  # the last layer that rows go through
 
 
 def test_gradnorm_needs_a_layer_that_is_trained(models):
-    clf = small(
-        extractor(models, "bert"), MultiTaskClassifier, finetune="head", task_weighting="gradnorm"
-    )
-    with pytest.raises(ValueError, match="the last shared layer that is trained, and there is"):
+    params = {"finetune": "head", "task_weighting": "gradnorm", "hidden_layer_sizes": ()}
+    clf = small(extractor(models, "bert"), MultiTaskClassifier, **params)
+    with pytest.raises(ValueError, match="layer that is trained, and there is none"):
         clf.fit(TEXTS, TWO)
     assert not hasattr(clf, "net_")
     clf.set_params(bottleneck=4).fit(TEXTS, TWO)
+
+
+def test_delta_keeps_no_features_of_new_layers(models):
+    clf = small(extractor(models, "bert"), finetune="full", regularization="delta")
+    with pytest.raises(ValueError, match=r"hidden_layer_sizes=\(8,\) a new layer makes them"):
+        clf.fit(TEXTS, LABELS)

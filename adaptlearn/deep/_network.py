@@ -57,32 +57,42 @@ class Network(nn.Module):
 
 
 class FeatureScale(nn.Module):
-    """A fixed shift and scale: pretrained features as the layers after them can learn from them.
+    """A fixed shift and scale by domain: pretrained features as the layers after them learn best.
 
     Features of pretrained networks have any size (a sentence embedding of length 1 has numbers
-    around 0.05), and a head that starts from nothing would learn as slowly as they are small.
+    around 0.05), and a head that starts from nothing would learn as slowly as they are small. And
+    where domains differ by an offset, it is taken out here, as for columns of numbers.
 
     Parameters
     ----------
+    n_slots : int
+        Domains and pooled sides, see `DomainIndex`.
     n_features : int
+    context : DomainContext
     """
 
-    def __init__(self, n_features):
+    def __init__(self, n_slots, n_features, context):
         super().__init__()
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("std", torch.ones(n_features))
+        self.context = context
+        self.register_buffer("mean", torch.zeros(n_slots, n_features))
+        self.register_buffer("std", torch.ones(n_slots, n_features))
 
-    def fit(self, features):
-        """Take mean and standard deviation of rows (n_rows, n_features), before training."""
-        std, mean = torch.std_mean(features.double(), 0, correction=0)
+    def take(self, mean, std):
+        """Use these statistics (n_slots, n_features), arrays of the features before training."""
+        mean, std = torch.from_numpy(mean), torch.from_numpy(std)
         # A feature that hardly varies now may do so after training.
-        floor = _SCALE_FLOOR * std.square().mean().sqrt()
+        floor = _SCALE_FLOOR * std.square().mean(1, keepdim=True).sqrt()
         self.mean.copy_(mean)
-        self.std.copy_(std.clamp_min(floor) if floor > 0 else torch.ones_like(std))
+        self.std.copy_(torch.maximum(std, floor))
 
     def forward(self, features):
         """Shifted and scaled features."""
-        return (features - self.mean) / self.std
+        segments = self.context.segments
+        parts = features.split([stop - start for _, start, stop in segments])
+        slots = [slot for slot, _, _ in segments]
+        return torch.cat(
+            [(p - self.mean[s]) / self.std[s] for p, s in zip(parts, slots, strict=True)]
+        )
 
 
 class CosineHead(nn.Linear):
@@ -137,11 +147,16 @@ def build_network(
         if normalize == "domain":
             body = convert_batch_norm(nn.Sequential(body), *sides, context)[0]
         width = backbone_width(body, input_shape, context)
-    scale = FeatureScale(width) if pretrained else None
-    neck = nn.Sequential()
+    scale = FeatureScale(index.n_slots, width, context) if pretrained else None
+    # A pretrained backbone is followed by the perceptron that frozen embeddings go through.
+    neck = []
+    for size in hidden_layer_sizes if pretrained else ():
+        neck += dense(width, size)
+        width = size
     if bottleneck is not None:
-        neck = nn.Sequential(*dense(width, bottleneck))
+        neck += dense(width, bottleneck)
         width = bottleneck
+    neck = nn.Sequential(*neck)
     if cosine_scale is None:
         head = nn.Linear(width, n_outputs)
     else:

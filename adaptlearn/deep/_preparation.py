@@ -22,7 +22,7 @@ from ._trainer import draw_seed, own_randomness
 from .finetune import as_finetuning
 
 CLIP = 3.0  # standard deviations
-_SCALE_ROWS = 512  # that tell the size of pretrained features
+_SCALE_ROWS = 256  # of each domain, that tell the size of pretrained features
 # With max_epochs="auto": small data need many passes for as many steps, large data a few. A
 # pretrained network needs fewer, and its steps are dear.
 _AUTO_STEPS, _AUTO_EPOCHS, _AUTO_EPOCHS_RAW = 400, (12, 100), (3, 50)
@@ -84,7 +84,7 @@ class PreparationMixin:
         else:
             rows = Rows(parts, slots, self._scaler, self._dtype, device)
         if fresh and self._network.scale is not None:
-            self._scale_features(rows, fit_rows, slots)
+            self._scale_features(rows, fit_rows, slots, codes, shift)
         data, stopping = self._training_set(rows, fit_rows, slots, codes, task_weight, seed, device)
         if fresh and not self._regression:
             objective = self.net_.criterion_
@@ -162,13 +162,28 @@ class PreparationMixin:
         extractor = self.backbone._open()
         return [embedded(extractor, part.rows, "X") for part in parts]
 
-    def _scale_features(self, rows, fit_rows, slots):
-        """Fit the `FeatureScale` to the features of some source rows as they are at first."""
-        source = np.flatnonzero(fit_rows.labelled & (fit_rows.domain >= 0))
-        some = source[np.linspace(0, len(source) - 1, min(_SCALE_ROWS, len(source))).astype(int)]
-        index = torch.from_numpy(some).to(self.net_.device)
-        where = torch.from_numpy(slots[some]).to(self.net_.device)
-        self._network.scale.fit(self.net_.backbone_rows(rows, index, where))
+    def _scale_features(self, rows, fit_rows, slots, codes, shift):
+        """Fit the `FeatureScale` to the features of some rows of each domain as they are at first.
+
+        They are treated as columns of numbers, and embeddings of a frozen extractor, are.
+        """
+        members = [np.flatnonzero(slots == slot) for slot in np.unique(slots)]
+        few = [min(_SCALE_ROWS, len(m)) for m in members]
+        some = [
+            m[np.linspace(0, len(m) - 1, n).astype(int)] for m, n in zip(members, few, strict=True)
+        ]
+        some, device = np.concatenate(some), self.net_.device
+        index, where = (torch.from_numpy(a).to(device) for a in (some, slots[some]))
+        features = self.net_.backbone_rows(rows, index, where).double().cpu().numpy()
+        by_domain = self.normalize == "domain"
+        weight = matched_weight(self._class_ratio if by_domain else None, fit_rows, slots, codes)
+        scaler = DomainScaler.fit(
+            [features], slots[some], self._domain_index,
+            by_domain=by_domain,
+            weight=None if weight is None else weight[some],
+            moved=None if shift is None else shift.moved,
+        )  # fmt: skip
+        self._network.scale.take(scaler.mean, scaler.scale)
 
     def _training_set(self, rows, fit_rows, slots, codes, task_weight, seed, device):
         labelled = torch.from_numpy(np.flatnonzero(fit_rows.labelled))

@@ -12,6 +12,7 @@ from .._containers import as_container, n_rows
 from ..regularization.base import Regularization, RowBatch, StepOutputs
 from ..regularization.delta import Delta
 from ._rehearsal import RehearsalBuffer
+from .finetune import settled_mode
 
 _CHUNK = 256  # rows of one forward pass before and after training
 
@@ -131,14 +132,23 @@ def make_regularization(estimator):
             f"{sorted(registered('regularization'))}, or a Regularization object (subclass "
             "adaptlearn.Regularization to write your own)."
         )
-    behind_new_layer = estimator.backbone is not None and estimator.bottleneck is not None
-    if isinstance(component, Delta) and behind_new_layer:
+    new_layers = [] if estimator.backbone is None else _new_layers(estimator)
+    if isinstance(component, Delta) and new_layers:
         raise ValueError(
             f"regularization={spec!r} keeps the features that the head sees, and with "
-            f"bottleneck={estimator.bottleneck} a new layer makes them. Set bottleneck=None, or "
-            "regularization='l2_sp'."
+            f"{' and '.join(new_layers)} a new layer makes them. Set hidden_layer_sizes=() and "
+            "bottleneck=None, or regularization='l2_sp'."
         )
     return component
+
+
+def _new_layers(estimator):
+    """What makes layers between a backbone and the head, as the user gave it."""
+    sizes, bottleneck = estimator.hidden_layer_sizes, estimator.bottleneck
+    made = [] if bottleneck is None else [f"bottleneck={bottleneck}"]
+    if sizes and settled_mode(estimator) not in ("plain", "frozen"):
+        made.append(f"hidden_layer_sizes={sizes}")
+    return made
 
 
 def learned(component):

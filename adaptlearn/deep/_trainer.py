@@ -315,9 +315,10 @@ class Trainer(NeuralNet):
         return kept, logits
 
     def backbone_rows(self, rows, index, slots):
-        """What the backbone makes of some rows in evaluation mode, in any order."""
+        """What the backbone makes of some rows in evaluation mode."""
         call = self._bare().backbone_features
-        return torch.cat([f for _, f in self._answers(call, rows, index, slots)])
+        places, features = zip(*self._answers(call, rows, index, slots), strict=True)
+        return torch.cat(features)[torch.argsort(torch.cat(places))]
 
     @torch.no_grad()
     def _answers(self, call, rows, index, slots):

@@ -29,8 +29,8 @@ class DomainAdaptationClassifier(
     ----------
     backbone : None, Extractor, nn.Module, class or factory, default=None
         None: a multi-layer perceptron on numeric features. An extractor (`TextExtractor`,
-        `ImageExtractor`): X then is texts, images or paths as it takes them. A module is copied,
-        never trained in place. A class or factory is called with the number of features if it
+        `ImageExtractor`, `AudioExtractor`, `ModuleExtractor`): X then is texts, images, sounds or
+        arrays as it takes them. A module is copied, never trained in place. A class or factory is called with the number of features if it
         requires an argument (the shape of one row for image-like input). Its output is flattened
         to (n_rows, ...).
     finetune : str or FineTuning, default="auto"
@@ -44,7 +44,7 @@ class DomainAdaptationClassifier(
         dict of tensors (rows first) and a generator that returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
-        and embeddings of a frozen extractor; ignored with any other backbone.
+        and behind a pretrained backbone; ignored with a module under ``finetune="auto"``.
     bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
@@ -71,7 +71,8 @@ class DomainAdaptationClassifier(
         domains. Batch norm inside a backbone keeps statistics per domain. "source": inputs use
         the source's statistics. "batch": the same, with batch norm after each hidden layer.
         None: inputs as they are. Standardised inputs are clipped to [-3, 3]. Rows that are not
-        vectors (images) are never rescaled.
+        vectors (images) are never rescaled; the features that a pretrained backbone gives at first
+        are.
     criterion : str or Criterion, default="cross_entropy"
         Task loss on labelled rows: "cross_entropy", "focal", "asymmetric", or, against rare
         classes, "class_balanced", "ldam" and "logit_adjusted", or an object from

@@ -21,8 +21,8 @@ class FineTuning(BaseEstimator):
     ``finetune__warmup=0.2`` sets a parameter of either.
 
     A network is seen as layer groups, found by themselves: the embeddings (or the stem), each
-    transformer block or stage, and what comes after the last of them with the last. The bottleneck
-    and the head of the estimator are always trained.
+    transformer block or stage, and what comes after the last of them with the last. What follows
+    the backbone is always trained: perceptron (``hidden_layer_sizes``), bottleneck and head.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class FineTuning(BaseEstimator):
 
         - "frozen": nothing of the backbone. An extractor embeds each row once (and remembers it,
           see `EmbeddingCache`); the embeddings then are columns of numbers like any others: they
-          are standardised by domain and go through ``hidden_layer_sizes``. By far the quickest.
+          are standardised by domain and read for label shift. By far the quickest.
           With ``augment=`` it is "head", because a row is another one each time then.
         - "head": nothing of the backbone, but rows go through it in each step. For augmentation,
           and for batch norm with statistics per domain. "frozen" with a module is the same.
@@ -80,6 +80,10 @@ class FineTuning(BaseEstimator):
 
     Notes
     -----
+    The features of the backbone are standardised, as columns of numbers are (by domain, with
+    ``normalize="domain"``), with the statistics that they have before training: what comes after it
+    starts from nothing, and learns as quickly whatever their size.
+
     Layer groups that are not trained are in evaluation mode: no dropout. Later calls of
     ``partial_fit``, or of ``fit`` with ``warm_start``, do not thaw a second time.
 

@@ -28,9 +28,9 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     Parameters
     ----------
     backbone : Extractor, nn.Module, class, factory or None, default=None
-        What is fine-tuned: a `TextExtractor` or an `ImageExtractor` (X then is texts, images or
-        paths), a module (copied, never trained in place) or what makes one. None: a perceptron on
-        numeric features.
+        What is fine-tuned: a `TextExtractor`, `ImageExtractor`, `AudioExtractor` or
+        `ModuleExtractor` (X then is texts, images, sounds or arrays), a module (copied, never
+        trained in place) or what makes one. None: a perceptron on numeric features.
     finetune : str or FineTuning, default="auto"
         "frozen", "head", "last:N", "gradual", "full" or "lora", or a `FineTuning` with more
         settings. "auto" is "gradual".
@@ -38,7 +38,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
         images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, ...
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the hidden layers on numeric features or frozen embeddings.
+        Widths of the hidden layers between the features and the head; ``()`` is linear.
     bottleneck : int or None, default=None
         Width of a layer between backbone and head.
     normalize : {"domain", "source", "batch"} or None, default="domain"
@@ -52,8 +52,8 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         How class proportions of a target are estimated, where there is one.
     prior : {"source", "uniform", "target"}, array-like or None, default=None
         Class proportions that predictions are for.
-    mixing : None, "mixup", "remix", "smote" or Mixing, default=None
-        Labelled rows mixed among the features.
+    mixing : None, "mixup", "remix", "smote", "cutmix" or Mixing, default=None
+        Labelled rows mixed among the features, or as images ("cutmix").
     resampler : imbalanced-learn sampler, DomainResampler or None, default=None
         For numeric features and frozen embeddings.
     regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
@@ -206,9 +206,9 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
     Parameters
     ----------
     backbone : Extractor, nn.Module, class, factory or None, default=None
-        What is fine-tuned: a `TextExtractor` or an `ImageExtractor` (X then is texts, images or
-        paths), a module (copied, never trained in place) or what makes one. None: a perceptron on
-        numeric features.
+        What is fine-tuned: a `TextExtractor`, `ImageExtractor`, `AudioExtractor` or
+        `ModuleExtractor` (X then is texts, images, sounds or arrays), a module (copied, never
+        trained in place) or what makes one. None: a perceptron on numeric features.
     finetune : str or FineTuning, default="auto"
         "frozen", "head", "last:N", "gradual", "full" or "lora", or a `FineTuning` with more
         settings. "auto" is "gradual".
@@ -216,7 +216,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         Changes the input of the network in training: "flip_crop", "color" or "rand_augment" for
         images, "token_dropout" for texts, "spec_augment" for sounds, "noise" for numbers, ...
     hidden_layer_sizes : tuple of int, default=(256,)
-        Widths of the hidden layers on numeric features or frozen embeddings.
+        Widths of the hidden layers between the features and the head; ``()`` is linear.
     bottleneck : int or None, default=None
         Width of a layer between backbone and head.
     normalize : {"domain", "source", "batch"} or None, default="domain"

@@ -46,7 +46,8 @@ class MultiTaskClassifier(
         `Augmentation`, several in a list, or a function; as in `DomainAdaptationClassifier`.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear, and then nothing is shared. For
-        numeric features and embeddings of a frozen extractor; ignored with any other backbone.
+        numeric features and behind a pretrained backbone; ignored with a module under
+        ``finetune="auto"``.
     bottleneck : int or None, default=None
         Width of the layer between backbone and heads: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.

@@ -22,8 +22,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
     ----------
     backbone : None, Extractor, nn.Module, class or factory, default=None
         None: a multi-layer perceptron on numeric features. An extractor (`TextExtractor`,
-        `ImageExtractor`): X then is texts, images or paths as it takes them. A module is copied,
-        never trained in place. A class or factory is called with the number of features if it
+        `ImageExtractor`, `AudioExtractor`, `ModuleExtractor`): X then is texts, images, sounds or
+        arrays as it takes them. A module is copied, never trained in place. A class or factory is called with the number of features if it
         requires an argument (the shape of one row for image-like input). Its output is flattened
         to (n_rows, ...).
     finetune : str or FineTuning, default="auto"
@@ -37,7 +37,7 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
         dict of tensors (rows first) and a generator that returns such a dict.
     hidden_layer_sizes : tuple of int, default=(256,)
         Widths of the perceptron's hidden layers; ``()`` is linear. For numeric features
-        and embeddings of a frozen extractor; ignored with any other backbone.
+        and behind a pretrained backbone; ignored with a module under ``finetune="auto"``.
     bottleneck : int or None, default=None
         Width of the layer between backbone and head: the features that are aligned, and what
         ``transform`` returns. None: the backbone's output is.
