@@ -58,7 +58,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
         For numeric features and frozen embeddings.
     regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
         Against forgetting what the pretrained network ("l2_sp", "delta") or earlier calls (all)
-        learned.
+        learned. "delta" needs ``hidden_layer_sizes=()``.
     rehearsal : int, default=0
         Rows of earlier calls to keep and to train on again, as many of each class.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"
@@ -228,7 +228,7 @@ class FineTuneRegressor(_WithoutTarget, DomainAdaptationRegressor):
         Which rows a batch holds.
     regularization : None, "l2_sp", "ewc", "lwf", "delta" or Regularization, default=None
         Against forgetting what the pretrained network ("l2_sp", "delta") or earlier calls (all)
-        learned.
+        learned. "delta" needs ``hidden_layer_sizes=()``.
     rehearsal : int, default=0
         Rows of earlier calls to keep and to train on again.
     optimizer : {"sgd", "adam", "adamw"} or torch optimizer class, default="adamw"

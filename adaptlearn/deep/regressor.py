@@ -23,9 +23,9 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
     backbone : None, Extractor, nn.Module, class or factory, default=None
         None: a multi-layer perceptron on numeric features. An extractor (`TextExtractor`,
         `ImageExtractor`, `AudioExtractor`, `ModuleExtractor`): X then is texts, images, sounds or
-        arrays as it takes them. A module is copied, never trained in place. A class or factory is called with the number of features if it
-        requires an argument (the shape of one row for image-like input). Its output is flattened
-        to (n_rows, ...).
+        arrays as it takes them. A module is copied, never trained in place. A class or factory is
+        called with the number of features if it requires an argument (the shape of one row for
+        image-like input). Its output is flattened to (n_rows, ...).
     finetune : str or FineTuning, default="auto"
         How the backbone is trained: "frozen", "head", "last:N", "gradual", "full" or "lora", or a
         `FineTuning` with more settings. "auto" embeds the rows of an extractor once, and trains a
@@ -62,7 +62,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
         Against forgetting: distance to the weights that a call begins from (`L2SP`), to those of
         earlier calls where they matter (`EWC`), to old outputs (`LwF`) or features (`Delta`). From
         the second ``partial_fit`` (or ``fit`` with `warm_start`) on; `L2SP` and `Delta` also in a
-        first fit with a `backbone`, taken as pretrained.
+        first fit with a `backbone`, taken as pretrained (`Delta` without layers of your own above
+        it: ``hidden_layer_sizes=()``).
     rehearsal : int, default=0
         Source rows of earlier calls to keep, as many of each domain, and to train on again in
         later ones. They are held as given, in memory and in pickles.
