@@ -7,6 +7,8 @@ import torch.nn.functional as F
 
 # Rounds of the closed form.
 _ROUNDS = 10
+# Two classes: log-odds at a class mean are +-4, and rows less sure than this are never selected.
+_SLOPE, _SURE = 2.0, 0.6
 
 
 def unit_rows(x):
@@ -17,14 +19,17 @@ def unit_rows(x):
 def structured_labels(source, y, target, n_classes, sharpness, n_iter=5):
     """Class probabilities of target scores from source class means and target clusters.
 
-    Both sides are centred together and put on the unit sphere, where a row belongs to a centre by
-    the softmax of `sharpness` times their cosine. The centres are the source's class means, or
-    those of soft k-means on the target started from there; of the two answers the surer counts.
+    With two classes, see `two_class_labels`. With more, both sides are centred together and put on
+    the unit sphere, where a row belongs to a centre by the softmax of `sharpness` times their
+    cosine. The centres are the source's class means, or those of soft k-means on the target started
+    from there; of the two answers the surer counts.
 
     Returns
     -------
     Tensor of shape (n_target, n_classes)
     """
+    if n_classes == 2:
+        return two_class_labels(source, y, target)
     centre = torch.cat([source, target]).mean(0)
     s, t = unit_rows(source - centre), unit_rows(target - centre)
     members = F.one_hot(y, n_classes).to(s.dtype)
@@ -36,6 +41,30 @@ def structured_labels(source, y, target, n_classes, sharpness, n_iter=5):
         by_cluster = (sharpness * t @ centres.T).softmax(1)
     surer = torch.maximum(by_source, by_cluster)
     return surer / surer.sum(1, keepdim=True)
+
+
+def two_class_labels(source, y, target):
+    r"""Class probabilities of target scores where one threshold decides.
+
+    With t the place of a row on the line through the source's class means, 1 apart from their
+    middle, the second class has probability :math:`1 / (1 + e^{-2 t})`. Half of target rows on
+    either side of the joint mean is right if inputs moved, the middle of the class means if the
+    class proportions changed, and nothing on a line tells which. So both are asked: where they
+    agree the less sure one counts, elsewhere both classes have 1/2.
+
+    Returns
+    -------
+    Tensor of shape (n_target, 2)
+    """
+    members = F.one_hot(y, 2).to(source.dtype)
+    first, second = members.T @ source / members.sum(0).clamp_min(1)[:, None]
+    middle, half = (first + second) / 2, (second - first) / 2
+    along = half / (half @ half).clamp_min(1e-12)
+    by_means = (target - middle) @ along
+    by_joint = (target - torch.cat([source, target]).mean(0)) @ along
+    nearer = torch.where(by_means.abs() < by_joint.abs(), by_means, by_joint)
+    second = torch.sigmoid(_SLOPE * torch.where(by_means * by_joint > 0, nearer, 0.0))
+    return torch.stack([1 - second, second], 1)
 
 
 def ridge_scores(x, y_hot, weight, ridge, rows):
@@ -67,13 +96,25 @@ def closed_form_labels(source, y, target, n_classes, sharpness, ridge):
     for r in range(1, _ROUNDS + 1):
         scores = ridge_scores(x, y_hot, weight, ridge, (source, target))
         proba = structured_labels(scores[0], y, scores[1], n_classes, sharpness)
-        confidence, label = proba.max(1)
-        sure = rank_within_label(label, confidence) < r / _ROUNDS
+        label, rank = label_and_rank(proba)
+        sure = rank < r / _ROUNDS
         x = torch.cat([source, target[sure]])
         y_hot = F.one_hot(torch.cat([y, label[sure]]), n_classes).to(source.dtype)
         weight = source.new_full((len(x),), 1 / len(target))
         weight[: len(source)] = 1 / len(source)
     return proba
+
+
+def label_and_rank(proba):
+    """Label of each row, and the share of the rows with the same label that are surer.
+
+    Of two classes, rows that are not sure of either have rank 1, which is never selected.
+    """
+    confidence, label = proba.max(1)
+    rank = rank_within_label(label, confidence)
+    if proba.shape[1] == 2:
+        rank = torch.where(confidence < _SURE, torch.ones_like(rank), rank)
+    return label, rank
 
 
 def rank_within_label(label, confidence):

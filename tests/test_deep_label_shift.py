@@ -205,6 +205,40 @@ def test_what_auto_comes_to():
     assert other.sampling_ == "instance"
 
 
+def two_classes(seed, share, unit=1.0, offset=0.0, n=300):
+    rng = np.random.default_rng(seed)
+    ys, yt = rng.integers(2, size=n), (rng.random(n) < share).astype(int)
+    Xs, Xt = (rng.normal(size=(n, 5)) + 1.2 * y[:, None] for y in (ys, yt))
+    return Xs, ys, unit * Xt + offset, yt
+
+
+@pytest.mark.parametrize("share", [0.05, 0.95])
+@pytest.mark.parametrize(("unit", "offset"), [(1.0, 0.0), (4.0, 50.0)])
+def test_two_classes_in_other_proportions(share, unit, offset):
+    """Nothing tells a small shift from other proportions; target statistics would halve them."""
+    default, plain = [], []
+    for seed in range(3):
+        Xs, ys, Xt, yt = two_classes(seed, share, unit, offset)
+        default.append(small(random_state=seed).fit(Xs, ys, X_target=Xt).score(Xt, yt))
+        model = small(random_state=seed, label_shift=None).fit(Xs, ys, X_target=Xt)
+        plain.append(model.score(Xt, yt))
+    if unit == 1:
+        assert np.mean(default) > max(0.85, np.mean(plain) + 0.1)
+    else:  # far from anything that proportions could do: the target's own statistics
+        assert np.mean(default) > 0.5 and np.mean(default) > np.mean(plain) - 0.1
+
+
+def test_what_auto_comes_to_with_two_classes():
+    Xs, ys, Xt, _ = two_classes(0, 0.9)
+    model = small(max_epochs=1).fit(Xs, ys, X_target=Xt)
+    assert [type(a).__name__ for a in model.alignment_] == ["SPL", "MMD"]
+    np.testing.assert_array_equal(model.target_prior_, model.source_prior_)
+    plain = small(max_epochs=1, label_shift=None).fit(Xs, ys, X_target=Xt)
+    assert [type(a).__name__ for a in plain.alignment_] == ["SPL", "Entropy", "MMD"]
+    known = small(label_shift="mlls").fit(Xs, ys, X_target=Xt)
+    assert known.target_prior_[1] > 0.8
+
+
 def test_halved_share_by_hand():
     source, target = np.array([0.5, 0.3, 0.2]), np.array([0.26, 0.14, 0.6])
     assert halved_share(source, target) == pytest.approx(0.3)

@@ -11,6 +11,7 @@ from sklearn.linear_model import Ridge
 from adaptlearn import DomainAdaptationClassifier
 from adaptlearn._pseudo_labels import (
     closed_form_labels,
+    label_and_rank,
     rank_within_label,
     ridge_scores,
     structured_labels,
@@ -68,6 +69,23 @@ def test_structured_labels_against_loops():
         torch.from_numpy(source), torch.from_numpy(y), torch.from_numpy(target), 3, sharpness=10.0
     )
     np.testing.assert_allclose(fast.numpy(), slow_labels(source, y, target, 3, 10.0), rtol=1e-9)
+
+
+def test_two_classes_by_hand():
+    """Class means at 1 and 5, their middle at 3, the joint mean at 3.28."""
+    source, target = np.array([1.0, 5.0]), np.array([2.0, 2.5, 3.2, 6.0])
+    joint = (source.sum() + target.sum()) / 6
+    assert 3 < 3.2 < joint  # the third row is on two sides
+    # Places on the line, 1 apart from 3 at the class means, by the nearer of both thresholds.
+    places = np.array([(2 - 3) / 2, (2.5 - 3) / 2, 0.0, (6 - joint) / 2])
+    second = 1 / (1 + np.exp(-2 * places))
+    columns = [torch.from_numpy(np.stack([-z, z], 1)) for z in (source, target)]
+    found = structured_labels(columns[0], torch.tensor([0, 1]), columns[1], 2, sharpness=10.0)
+    np.testing.assert_allclose(found.numpy(), np.stack([1 - second, second], 1), rtol=1e-12)
+    label, rank = label_and_rank(found)
+    np.testing.assert_array_equal(label[[0, 1, 3]], [0, 0, 1])
+    # The third row is sure of nothing and never selected; the row at 2.5 comes after that at 2.
+    assert rank[2] == 1 and rank[0] == 0 and 0 < rank[1] < 1 and rank[3] == 0
 
 
 @pytest.mark.parametrize("n_columns", [4, 40])  # primal and dual system

@@ -14,6 +14,7 @@ from adaptlearn.imbalance.target_prior import (
     match_target,
     move_statistics,
     moved_share,
+    plainly_moved_share,
     standardise_sides,
 )
 
@@ -44,6 +45,25 @@ def test_proportions_are_found(share, unit, offset):
 def test_without_evidence_the_proportions_are_those_of_the_source():
     Xs, ys, Xt, _ = problem(0, 0.2, unit=1.0, offset=0.0)
     np.testing.assert_array_equal(estimate_target_prior(Xs, ys, Xt, 5), np.full(5, 0.2))
+
+
+def test_two_classes_have_the_proportions_of_the_source():
+    rng = np.random.default_rng(0)
+    ys, Xt = np.arange(100) % 4 // 3, rng.normal(size=(80, 3)) + 5
+    Xs = rng.normal(size=(100, 3)) + 5 * ys[:, None]
+    np.testing.assert_array_equal(estimate_target_prior(Xs, ys, Xt, 2), [0.75, 0.25])
+
+
+def test_plainly_moved_share_by_hand():
+    """Standard deviation 1 on the source; means differ by 3, 0 and 1."""
+    source = np.array([[-1.0, -1, -1], [1, 1, 1]])
+    target = np.array([[2.0, -3, 0], [4, 3, 2]])
+    sample = Sample(source, np.array([0, 1]), target, 2)
+    np.testing.assert_allclose(plainly_moved_share(sample), [0.5, 0, 0.1])
+    fixed = np.array([True, False, False])
+    np.testing.assert_allclose(plainly_moved_share(sample, fixed), [0, 0, 0.1])
+    constant = sample._replace(source=np.zeros((2, 3)), target=np.zeros((2, 3)))
+    np.testing.assert_array_equal(plainly_moved_share(constant), np.zeros(3))
 
 
 def test_units_of_columns_do_not_matter():

@@ -10,7 +10,7 @@ from torch import nn
 
 from .._compat import Interval
 from .._components import register
-from .._pseudo_labels import closed_form_labels, rank_within_label, structured_labels
+from .._pseudo_labels import closed_form_labels, label_and_rank, structured_labels
 from .base import POSITIVE, Alignment, ramp
 
 # Size of the closed form's linear systems above which it is left out: solving costs the cube of
@@ -74,6 +74,11 @@ class SPL(Alignment):
     columns that the estimator standardises, of at most 20 million cells, and either the columns
     or the rows of both sides number at most 3000 (time grows with their cube).
 
+    Two classes lie on a line, on which one threshold decides: the joint mean of both sides would be
+    right where inputs moved, the middle of the source's class means where proportions changed. Rows
+    that the two label differently, and rows with probabilities between .4 and .6, never take part;
+    there are neither clusters nor `sharpness` then.
+
     Differs from the paper: ridge scores instead of locality preserving projections as the space of
     the centres, soft instead of hard k-means, and the network learning along.
 
@@ -124,8 +129,7 @@ class SPL(Alignment):
             net.rows, net.closed_form = target.index, self._closed_form(source, target)
         if net.closed_form is not None:
             proba = (proba + net.closed_form) / 2
-        confidence, net.label = proba.max(1)
-        net.rank = rank_within_label(net.label, confidence)
+        net.label, net.rank = label_and_rank(proba)
         net.position = target.index.new_full((int(target.index.max()) + 1,), -1)
         net.position[target.index] = torch.arange(len(target.index), device=target.index.device)
 

@@ -77,6 +77,7 @@ def ours_config(parameters):
         recipe = model.alignment
         if isinstance(recipe, str) and recipe == "auto":
             recipe = [*np.atleast_1d(model._auto_alignment), *model._auto_under_label_shift]
+            recipe += model._auto_of_two_classes
         # A component's own defaults decide the result as much as the estimator's.
         known = registered("alignment")
         parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]

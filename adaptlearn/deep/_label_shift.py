@@ -10,7 +10,7 @@ import numpy as np
 from ..imbalance._label_shift_result import prior_ratio, read_prior, reweight
 from ..imbalance._out_of_fold import predict_out_of_fold
 from ..imbalance.label_shift import estimate_label_shift
-from ..imbalance.target_prior import Sample, match_target, moved_share
+from ..imbalance.target_prior import Sample, match_target, moved_share, plainly_moved_share
 from ._rows import rows_of
 from ._scaling import column_kinds
 
@@ -25,7 +25,8 @@ class Shift(NamedTuple):
 
     source_prior: np.ndarray  # (n_classes,) class proportions of the labelled source rows
     target_prior: np.ndarray  # (n_classes,) estimated
-    moved: np.ndarray | None  # (n_columns,) see `moved_share`; None where rows are no vectors
+    # (n_columns,) see `moved_share` and `plainly_moved_share`; None where rows are no vectors.
+    moved: np.ndarray | None
 
 
 def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
@@ -59,10 +60,14 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
     if prior is None:
         return None
     moved = None
-    if sample is not None:
+    if sample is not None and method == "auto" and sample.n_classes == 2:
+        moved = plainly_moved_share(sample, fixed)
+    elif sample is not None:
         # Without evidence of other proportions the target's statistics are its own.
         moved = 1 - evidence * (1 - moved_share(sample, prior, fixed))
-    return Shift(class_share(fit_rows, codes, len(prior), source), prior, moved)
+    source_prior = class_share(fit_rows, codes, len(prior), source)
+    # Without evidence the proportions are those of all source rows, not of the sample.
+    return Shift(source_prior, prior if evidence else source_prior, moved)
 
 
 def _from_predictions(estimator, parts, fit_rows, codes, source, target, rng):

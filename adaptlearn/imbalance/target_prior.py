@@ -12,6 +12,8 @@ from .._pseudo_labels import closed_form_labels
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
 _NOISE, _FLOOR = 0.1, 1e-3
+# In standard deviations of a source column: movement of its mean by which statistics go half-way.
+_PLAIN_MOVE = 3.0
 
 
 def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
@@ -33,6 +35,10 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     :math:`s = \max(0, 1 - (c / D)^2)`, :math:`c = 0.1 + 1 / K^2` for K classes and D the total
     variation between q and p. Labels are never all right, so q differs by about c where nothing
     changed; the fewer the classes, the less do their errors cancel.
+
+    With two classes there is no answer: a change of proportions and a shift of the inputs both move
+    the target along the one line between the classes. q is p then. Where you know that inputs did
+    not move, see `estimate_label_shift`.
 
     Parameters
     ----------
@@ -111,6 +117,8 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
     Match
     """
     q, y = sample.class_share, torch.from_numpy(sample.codes)
+    if sample.n_classes == 2:
+        return Match(q, 0.0)
     for r in range(_ROUNDS + 1):
         # A target of nearly one class, standardised by itself, looks like noise, and stays so:
         # the first answer is one for inputs that did not move.
@@ -177,6 +185,25 @@ def moved_share(sample, prior, fixed=None):
     between = np.square((member @ sample.source)[counts > 0] - mean).mean(0)
     gap = np.square(sample.target.mean(0) - mean)
     share = np.divide(gap, gap + between, out=np.zeros_like(mean), where=gap + between > 0)
+    return share if fixed is None else np.where(fixed, 0.0, share)
+
+
+def plainly_moved_share(sample, fixed=None):
+    r"""`moved_share` for two classes, whose proportions on the target cannot be told.
+
+    .. math:: \lambda_j = \frac{b_j^2}{b_j^2 + (3 s_j)^2}
+
+    with :math:`b_j` the difference of the column's means and :math:`s_j` its standard deviation on
+    the source. Other proportions move a mean by one standard deviation at most where the classes
+    are balanced; another unit or offset moves it by many.
+
+    Returns
+    -------
+    ndarray of shape (d,), in [0, 1]
+    """
+    gap = np.square(sample.target.mean(0) - sample.source.mean(0))
+    usual = _PLAIN_MOVE**2 * sample.source.var(0)
+    share = np.divide(gap, gap + usual, out=np.zeros_like(gap), where=gap + usual > 0)
     return share if fixed is None else np.where(fixed, 0.0, share)
 
 
