@@ -176,9 +176,9 @@ def test_pixels_are_those_of_the_files():
         return file.getvalue()
 
     a, b = tasks._pixels([jpeg(0), jpeg(200)], [jpeg(100), jpeg(200)])
-    assert a.shape == b.shape == (2, 3072)
-    np.testing.assert_allclose(a, np.repeat([[-1.0], [1.0]], 3072, axis=1), atol=0.05)
-    np.testing.assert_allclose(b, np.repeat([[0.0], [1.0]], 3072, axis=1), atol=0.05)
+    assert a.shape == b.shape == (2, 768)
+    np.testing.assert_allclose(a, np.repeat([[-1.0], [1.0]], 768, axis=1), atol=0.05)
+    np.testing.assert_allclose(b, np.repeat([[0.0], [1.0]], 768, axis=1), atol=0.05)
 
 
 def test_what_a_set_lacks_is_told(tmp_path, monkeypatch):
@@ -274,17 +274,24 @@ def test_plan():
     assert not [r for r in quick if r["set"] == "spam/400" and r["method"] in pretrained.FINE_TUNED]
 
 
-def test_fingerprints_differ_and_follow_the_settings(monkeypatch):
-    def prints():
-        runs = pretrained.plan(["fsdd"], list(pretrained.METHODS), 1)
-        return {run["method"]: run["fingerprint"] for run in runs if run["pair"].startswith("g")}
+def test_fingerprints_follow_what_a_set_decides(monkeypatch):
+    def prints(name):
+        runs = pretrained.plan([name], list(pretrained.METHODS), 1)
+        return {run["method"]: run["fingerprint"] for run in runs}
 
-    before = prints()
-    beside = {"logistic", "frozen"}  # known by their names
-    assert len({before[name] for name in before if name not in beside}) == len(before) - 2
-    monkeypatch.setitem(tasks.SETTINGS, "text", {"max_epochs": 77})
-    after = prints()
-    assert {name for name in after if after[name] == before[name]} == beside
+    def changed(before, name):
+        after = prints(name)
+        return {method for method in after if after[method] != before[method]}
+
+    speech, images = prints("fsdd"), prints("office31")
+    assert len(set(speech.values())) == len(pretrained.METHODS)
+    monkeypatch.setitem(tasks.SETTINGS, "speech", {"max_epochs": 77})
+    assert changed(speech, "fsdd") == set(pretrained.FINE_TUNED)
+    monkeypatch.setitem(tasks.MODELS, "speech", "another")
+    assert changed(speech, "fsdd") == set(pretrained.METHODS) - {"logistic"}
+    monkeypatch.setitem(tasks.GRIDS, "speech", (1.0,))
+    assert changed(speech, "fsdd") == set(pretrained.METHODS)
+    assert not changed(images, "office31")
 
 
 def test_target_labels_are_for_the_score_alone(data_home):

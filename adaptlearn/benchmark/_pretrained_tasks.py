@@ -62,7 +62,7 @@ SETTINGS = {
         "finetune": "last:2", "precision": PRECISION, "batch_size": 16, "max_epochs": 4,
         "schedule": "linear",
     },
-    "images": {"finetune": "gradual", "max_epochs": 10, "schedule": "linear"},
+    "images": {"finetune": "gradual", "max_epochs": 6, "schedule": "linear"},
     "speech": {"finetune": "gradual", "max_epochs": 10, "schedule": "linear"},
 }  # fmt: skip
 """Parameters of our estimators for fine-tuning, by kind."""
@@ -174,7 +174,7 @@ def _pixels(X_source, X_target):
     from PIL import Image
 
     def small(files):
-        images = (Image.open(io.BytesIO(file)).convert("RGB").resize((32, 32)) for file in files)
+        images = (Image.open(io.BytesIO(file)).convert("RGB").resize((16, 16)) for file in files)
         return np.stack([np.asarray(image, np.float32).ravel() for image in images])
 
     return _protocol.zscored(small(X_source), small(X_target))
@@ -187,7 +187,8 @@ def _cells(X_source, X_target):
 
 
 _COLUMNS = {"text": _words, "images": _pixels, "speech": _cells}
-_GRIDS = {"text": (0.1, 1.0, 10.0, 100.0)}  # for rows of length 1
+# Of C, for rows of length 1 and for thousands of columns.
+GRIDS = {"text": (0.1, 1.0, 10.0, 100.0), "images": (1e-3, 1e-1), "speech": (1e-3, 1e-1)}
 
 
 # --- sets -----------------------------------------------------------------------------------
@@ -267,5 +268,5 @@ def make_task(name, pair, seed, data_home=None, cache=None):
     make_extractor = partial(chosen.make_extractor, data_home)
     return Task(
         name, pair, *sides, make_extractor(cache), make_extractor, _COLUMNS[chosen.kind],
-        _GRIDS.get(chosen.kind, _protocol.WIDE_GRID), SETTINGS[chosen.kind],
+        GRIDS[chosen.kind], SETTINGS[chosen.kind],
     )  # fmt: skip

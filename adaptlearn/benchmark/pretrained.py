@@ -30,8 +30,8 @@ import numpy as np
 
 from . import _methods, _protocol, _runner
 from ._methods import Method
-from ._pretrained_tasks import MODELS, SETS, SETTINGS, available, make_task
-from ._results import format_tables, grid, means
+from ._pretrained_tasks import GRIDS, MODELS, SETS, SETTINGS, available, make_task
+from ._results import fingerprint, format_tables, grid, means
 
 RESULTS = "adaptlearn-pretrained.jsonl"
 CACHE = "adaptlearn-embeddings"
@@ -94,8 +94,7 @@ def _estimator(name):
 
 def _config(name, parameters):
     def config():
-        model = _estimator(name)(**parameters)
-        return {**_methods.config_of(model), "settings": [SETTINGS, MODELS]}
+        return _methods.config_of(_estimator(name)(**parameters))
 
     return config
 
@@ -103,7 +102,7 @@ def _config(name, parameters):
 def _all_methods():
     beside = [
         Method("logistic", _logistic, lambda: _methods.LOGISTIC_CONFIG, False),
-        Method("frozen", _frozen, lambda: [_methods.LOGISTIC_CONFIG, MODELS], False),
+        Method("frozen", _frozen, lambda: _methods.LOGISTIC_CONFIG, False),
     ]
     ours = [
         Method(name, _ours(name, parameters, some is FINE_TUNED), _config(name, parameters), False)
@@ -127,7 +126,17 @@ def plan(sets, methods, seeds, quick=False, full=False):
     """List the runs of these sets and methods."""
     chosen = {name: METHODS[name] for name in methods}
     runs = _runner.plan(sets, chosen, seeds, partial(_pairs, quick=quick), VERSION)
-    return [run for run in runs if _is_planned(run, quick, full)]
+    return [_with_its_set(run) for run in runs if _is_planned(run, quick, full)]
+
+
+def _with_its_set(run):
+    """The run, its fingerprint also one of what the set decides for this method."""
+    kind, method = SETS[run["set"]].kind, run["method"]
+    if method == "logistic":
+        decided = GRIDS[kind]
+    else:
+        decided = [MODELS.get(kind), SETTINGS[kind] if method in FINE_TUNED else None]
+    return {**run, "fingerprint": fingerprint([run["fingerprint"], decided])}
 
 
 def _is_planned(run, quick, full):
