@@ -57,13 +57,14 @@ PRECISION = "bfloat16"  # half the time on processors that have it
 PRETRAINING_SPEAKERS = ("theo", "yweweler")
 PRETRAINING_EPOCHS = 15
 
+_FEW_STEPS = {"finetune": "gradual", "learning_rate": 0.01, "max_epochs": 6, "schedule": "linear"}
 SETTINGS = {
     "text": {
         "finetune": "last:2", "precision": PRECISION, "batch_size": 16, "max_epochs": 4,
         "schedule": "linear",
     },
-    "images": {"finetune": "gradual", "max_epochs": 6, "schedule": "linear"},
-    "speech": {"finetune": "gradual", "max_epochs": 10, "schedule": "linear"},
+    "images": _FEW_STEPS,
+    "speech": _FEW_STEPS,
 }  # fmt: skip
 """Parameters of our estimators for fine-tuning, by kind."""
 
