@@ -21,6 +21,8 @@ LOADERS = {
         "office_caltech10_surf.npz", (2533, 800), [958, 1123, 157, 295], range(1, 11)),
     "load_office31_features": (
         "office31_mnv2_feat.npz", (4110, 1280), [2817, 498, 795], range(31)),
+    "load_office31_images": (
+        "office31_jpeg112_dslr_webcam.npz", (1293,), [498, 795], range(31)),
     "load_amazon_bow": (
         "amazon_dann_bow5000.npz", (27677, 5000), [6465, 5586, 7681, 7945], (-1, 1)),
     "load_amazon_reviews": ("amazon_raw_text.npz", (8000,), [2000] * 4, range(2)),

@@ -23,7 +23,7 @@ from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
-from tiny_models import image_model, text_model
+from tiny_models import image_model, save_text, text_model
 from torch import nn
 from toy_networks import Mixer, letters
 
@@ -114,6 +114,24 @@ def test_exactly_the_layers_asked_for_change(models, kind, mode):
     touched = {groups.of_parameter(f"module.{name}") for name in changed(estimator, original)}
     expected = {"head": set(), "last:1": {2}, "last:2": {1, 2}}.get(mode, {0, 1, 2})
     assert touched == expected
+
+
+def test_layers_above_the_one_that_is_read_are_not_counted(tmp_path):
+    save_text(tmp_path, "bert")  # embeddings and two layers
+
+    def changed(layer, mode):
+        clf = small(TextExtractor(str(tmp_path), layer=layer), finetune=mode, max_epochs=1)
+        network = clf.fit(TEXTS, LABELS).net_.module_.backbone
+        module = next(m.module for m in network.modules() if hasattr(m, "reader"))
+        start = text_model("bert").state_dict()
+        moved = {n for n, p in module.named_parameters() if not torch.equal(p, start[n])}
+        return {n.partition("layer.")[2][:1] or "embeddings" for n in moved}
+
+    assert changed(-1, "last:1") == {"1"}
+    assert changed(1, "last:1") == changed(-2, "last:1") == {"0"}
+    assert changed(1, "last:2") == {"0", "embeddings"}
+    with pytest.raises(ValueError, match="2 layer groups, so that N is at most 2"):
+        changed(1, "last:3")
 
 
 def test_a_frozen_extractor_is_a_pipeline(models):

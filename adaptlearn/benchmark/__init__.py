@@ -8,6 +8,7 @@ COMMANDS = {
     "imbalance": "balanced accuracy from long-tailed sources, beside imbalanced-learn",
     "label-shift": "accuracy where inputs and class proportions both moved, beside skada",
     "label-shift-estimators": "squared error of estimated class ratios, on generated predictions",
+    "pretrained": "pretrained models of text, images and speech, frozen and fine-tuned",
     "speed": "seconds per epoch and per predicted row, beside a hand-written loop",
 }
 """Subcommand -> what it says of itself. Each is a module of this package, imported when asked for,

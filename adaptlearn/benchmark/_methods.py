@@ -70,26 +70,30 @@ def ours_config(parameters):
     """Its ``config``."""
 
     def config():
-        from .._components import registered
-
-        model = classifier(parameters)
-        values = {name: repr(value) for name, value in model.get_params().items()}
-        recipe = model.alignment
-        if isinstance(recipe, str) and recipe == "auto":
-            recipe = [*np.atleast_1d(model._auto_alignment), *model._auto_under_label_shift]
-            recipe += model._auto_of_two_classes
-        # A component's own defaults decide the result as much as the estimator's.
-        known = registered("alignment")
-        parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]
-        values["components"] = [
-            repr(known[part]().get_params()) if part in known else repr(part)
-            for part in parts
-            if part is None or isinstance(part, str)
-        ] + [repr(part.get_params()) for part in parts if hasattr(part, "get_params")]
-        values["recipe"] = repr(recipe)
-        return values
+        return config_of(classifier(parameters))
 
     return config
+
+
+def config_of(model):
+    """What identifies the configuration of one of our estimators, not fitted."""
+    from .._components import registered
+
+    values = {name: repr(value) for name, value in model.get_params().items()}
+    recipe = model.alignment
+    if isinstance(recipe, str) and recipe == "auto":
+        recipe = [*np.atleast_1d(model._auto_alignment), *model._auto_under_label_shift]
+        recipe += model._auto_of_two_classes
+    # A component's own defaults decide the result as much as the estimator's.
+    known = registered("alignment")
+    parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]
+    values["components"] = [
+        repr(known[part]().get_params()) if part in known else repr(part)
+        for part in parts
+        if part is None or isinstance(part, str)
+    ] + [repr(part.get_params()) for part in parts if hasattr(part, "get_params")]
+    values["recipe"] = repr(recipe)
+    return values
 
 
 def _all_methods():

@@ -97,7 +97,8 @@ def _load_wine(data_home=None):
     return Bunch(**{**data, "y": np.clip(data.y, 4, 7)})
 
 
-def _load_spam(data_home=None):
+def load_spam(data_home=None):
+    """Spam texts with two domains: the comments of all videos, and SMS."""
     data = datasets.load_spam(data_home=data_home)
     domain = (data.domain == data.domains.index("SMS")).astype(int)
     return Bunch(**{**data, "domain": domain, "domains": ["youtube", "sms"]})
@@ -112,7 +113,7 @@ _LOADERS = {
     "heart": datasets.load_heart,
     "fsdd": datasets.load_spoken_digits,
     "wine": _load_wine,
-    "spam": _load_spam,
+    "spam": load_spam,
 }
 
 
@@ -144,7 +145,8 @@ def _identity(X_source, X_target):
     return X_source, X_target
 
 
-def _zscore(X_source, X_target):
+def zscored(X_source, X_target):
+    """Both sides, each column with the source's mean and standard deviation."""
     scaler = StandardScaler().fit(X_source)
     return scaler.transform(X_source), scaler.transform(X_target)
 
@@ -152,7 +154,7 @@ def _zscore(X_source, X_target):
 def _row_sum_zscore(X_source, X_target):
     # A descriptor count depends on the image size: frequencies, not counts, are comparable.
     shares = [X / np.maximum(X.sum(axis=1, keepdims=True), 1) for X in (X_source, X_target)]
-    return _zscore(*shares)
+    return zscored(*shares)
 
 
 def _pixels(X_source, X_target):
@@ -176,14 +178,14 @@ def _text_components(X_source, X_target):
 
 
 _SCALING = {
-    "office31": _zscore,
-    "gas": _zscore,
+    "office31": zscored,
+    "gas": zscored,
     "surf": _row_sum_zscore,
     "amazon": _identity,
     "digits": _pixels,
     "heart": _impute_zscore,
     "fsdd": _pixels,
-    "wine": _zscore,
+    "wine": zscored,
     "spam": _text_components,
 }
 _GRIDS = {"gas": (1e-2,), "amazon": (0.01, 0.03, 0.1, 0.3, 1.0), "heart": (1e-1, 1.0),

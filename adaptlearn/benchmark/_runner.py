@@ -15,12 +15,15 @@ from ._results import ResultStore, fingerprint
 
 THREAD_LIMITS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 
-Bench = namedtuple("Bench", "sets methods plan work tables")
+Bench = namedtuple(
+    "Bench", "sets methods plan work tables available", defaults=[_protocol.available]
+)
 Bench.__doc__ = """What tells one benchmark from another.
 
 ``sets`` and ``methods`` are all names; ``plan(sets, methods, seeds, quick)`` lists the runs;
 ``work(run, data_home)`` does one and returns its record; ``tables(records, sets, methods,
-n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set.
+n_pairs)`` is the text of the tables, ``n_pairs`` the planned pairs by set; ``available(set,
+data_home)`` says what a set lacks to be run, if anything.
 """
 
 
@@ -151,9 +154,9 @@ def execute(runs, store, work, *, n_jobs=2, stream=None):
     return failed
 
 
-def _runnable(sets, methods, data_home):
+def _runnable(sets, methods, data_home, available):
     """Sets whose files are there, methods that can run, and why the others cannot."""
-    problems = {name: _protocol.available(name, data_home) for name in sets}
+    problems = {name: available(name, data_home) for name in sets}
     notes = [f"set {name} is not run: {text}" for name, text in problems.items() if text]
     can_run = list(methods)
     if not _peers.skada_available() and any(name in _peers.NAMES for name in methods):
@@ -174,7 +177,7 @@ def run(args, bench):
     runs = bench.plan(sets, methods, 1 if args.quick else args.seeds, args.quick)
     code = 0
     if not args.tables:
-        sets_here, methods_here, notes = _runnable(sets, methods, args.data_home)
+        sets_here, methods_here, notes = _runnable(sets, methods, args.data_home, bench.available)
         for note in notes:
             print(note, file=sys.stderr)
         todo = [run for run in runs if run["set"] in sets_here and run["method"] in methods_here]

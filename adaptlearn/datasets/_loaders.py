@@ -165,6 +165,34 @@ def load_office31_features(*, data_home=None):
 
 
 @_documented(
+    "office31_jpeg112_dslr_webcam.npz",
+    "(1293,) array of bytes, one JPEG file of 112 x 112 pixels each",
+    "0 to 30",
+)
+def load_office31_images(*, data_home=None):
+    """Load Office-31 as small pictures: 31 objects, photographed by two cameras.
+
+    ``X`` is what :class:`adaptlearn.ImageExtractor` takes. The domain amazon is not there.
+
+    References
+    ----------
+    Saenko et al., ECCV 2010.
+    """
+    raw = read_archive("office31_jpeg112_dslr_webcam.npz", data_home)
+    jpeg = raw["jpeg"].tobytes()
+    images = np.array([jpeg[a:b] for a, b in pairwise(raw["off"])], dtype=object)
+    names = [str(name) for name in raw["domains"]]
+    return _bunch(
+        images,
+        raw["y"].astype(np.int64),
+        np.unique(raw["domain"], return_inverse=True)[1],
+        [names[number] for number in np.unique(raw["domain"])],
+        raw["classes"],
+        "Office-31, JPEG files of 112 x 112 pixels; dslr, webcam.",
+    )
+
+
+@_documented(
     "amazon_dann_bow5000.npz",
     "(27677, 5000) CSR float32 counts",
     "-1 or 1",

@@ -22,6 +22,10 @@ class LayerGroups(NamedTuple):
         inside = [number for prefix, number in self.prefixes.items() if _is_in(prefix, name)]
         return self._longest(name, max(inside, default=self.n - 1 if not name else 0))
 
+    def up_to(self, last):
+        """The groups where what lies above `last` is not read: it belongs to `last`."""
+        return LayerGroups(last + 1, {name: min(n, last) for name, n in self.prefixes.items()})
+
     def _longest(self, name, otherwise):
         while name:
             if name in self.prefixes:

@@ -10,6 +10,7 @@ from torch.utils.checkpoint import checkpoint
 from ._layer_groups import layer_groups
 from ._low_rank import LowRank, add_adapters
 from ._norm import DomainBatchNorm
+from ._raw import ExtractorBackbone
 from .finetune import FineTuning
 
 _FULL_DEPTH = 12  # layer groups below the last over which rates decay at the full pace
@@ -133,7 +134,7 @@ def make_plan(mode, settings, network, generator):
         _checkpoint_gradients(network.backbone)
     if mode in ("plain", "frozen"):
         return Plan(mode, settings)
-    groups = layer_groups(network.backbone)
+    groups = _groups_read(network.backbone)
     if mode.startswith("last:") and int(mode.removeprefix("last:")) > groups.n:
         raise ValueError(
             f"finetune={mode!r}: the backbone has {groups.n} layer groups, so that N is at most "
@@ -147,6 +148,16 @@ def make_plan(mode, settings, network, generator):
             "could stand beside. Use 'full', 'gradual' or 'last:N'."
         )
     return Plan(mode, settings, groups)
+
+
+def _groups_read(backbone):
+    """Layer groups; those above the layer that an extractor reads are not counted."""
+    groups = layer_groups(backbone)
+    for prefix, part in backbone.named_modules():
+        if isinstance(part, ExtractorBackbone):
+            names = (f"{prefix}.{name}" if prefix else name for name in part.read_parameters())
+            return groups.up_to(max(map(groups.of_parameter, names), default=groups.n - 1))
+    return groups
 
 
 def _checkpoint_gradients(backbone):

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from ..extractors._models import torch_randomness
 from ..extractors.base import Extractor
 
 
@@ -45,6 +46,16 @@ class ExtractorBackbone(nn.Module):
         rows, device = [self.reader._example()] * 2, torch.device("cpu")
         prepared = self.reader._prepare(rows, self.origin, keep=False)
         return self.reader._tensors(prepared, self.origin, device)
+
+    def read_parameters(self):
+        """Names of the parameters that the features depend on: not all, with ``layer=``."""
+        named = {n: p for n, p in self.named_parameters() if p.requires_grad}
+        if getattr(self.reader, "layer", -1) == -1:
+            return set(named)
+        with torch_randomness(torch.device("cpu")), torch.enable_grad():
+            features = self(self.example())
+            found = torch.autograd.grad(features.sum(), list(named.values()), allow_unused=True)
+        return {name for name, gradient in zip(named, found, strict=True) if gradient is not None}
 
     def known(self):
         """What an augmentation may want to know of the inputs."""
