@@ -43,6 +43,8 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
     target = np.flatnonzero(fit_rows.domain < 0)
     if method is None or not len(target):
         return None
+    if fit_rows.weight is not None:  # rows of no weight are not read
+        source, target = (side[fit_rows.weight[side] > 0] for side in (source, target))
     rng = np.random.default_rng(seed)
     vectors = len(parts[0].shape) == 2
     prior, sample, evidence = None, None, 1.0

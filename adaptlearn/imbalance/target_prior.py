@@ -12,9 +12,9 @@ from .._pseudo_labels import closed_form_labels
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
 _NOISE, _FLOOR = 0.1, 1e-3
-# Movement of a column by which statistics go half-way: of its mean in standard deviations of the
-# source, of its scale as a factor.
-_PLAIN_MOVE = 3.0
+# Movement of a column from which on its statistics follow, and at which they have arrived, in
+# standard deviations of the source.
+_MOVED_FROM, _MOVED_AT = 1.0, 3.0
 
 
 def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
@@ -192,13 +192,13 @@ def moved_share(sample, prior, fixed=None):
 def plainly_moved_share(sample, fixed=None):
     r"""`moved_share` for two classes, whose proportions on the target cannot be told.
 
-    .. math:: \lambda_j = \frac{m_j^4}{m_j^4 + 3^4}, \qquad
-        m_j^2 = \Big(\frac{b_j}{s_j}\Big)^2 + \Big(\frac{3}{\log 3} \log \frac{t_j}{s_j}\Big)^2
+    .. math:: \lambda_j = \min\Big(1, \max\Big(0, \frac{m_j - 1}{2}\Big)\Big), \qquad
+        m_j^2 = \Big(\frac{b_j}{s_j}\Big)^2 + \Big(3 \log_3 \frac{t_j}{s_j}\Big)^2
 
     with :math:`b_j` the difference of the column's means and :math:`s_j`, :math:`t_j` its standard
-    deviations on source and target: half-way where the mean moved by three of them, or the scale
-    by a factor of three. Other proportions move a mean by one standard deviation at most where the
-    classes are balanced; another unit or offset moves it by many.
+    deviations on source and target. Other proportions move a mean by one standard deviation at most
+    where the classes are balanced; a mean that moved by three, or a threefold scale, has another
+    unit or offset.
 
     Returns
     -------
@@ -207,9 +207,9 @@ def plainly_moved_share(sample, fixed=None):
     (mean, scale), (target_mean, target_scale) = map(_statistics, (sample.source, sample.target))
     floor = _FLOOR * np.sqrt((scale**2 + target_scale**2) / 2) + 1e-12
     scale, target_scale = np.maximum(scale, floor), np.maximum(target_scale, floor)
-    growth = _PLAIN_MOVE / np.log(_PLAIN_MOVE) * np.log(target_scale / scale)
-    move = np.square((target_mean - mean) / scale) + np.square(growth)
-    share = move**2 / (move**2 + _PLAIN_MOVE**4)
+    growth = 3 / np.log(3) * np.log(target_scale / scale)
+    move = np.hypot((target_mean - mean) / scale, growth)
+    share = np.clip((move - _MOVED_FROM) / (_MOVED_AT - _MOVED_FROM), 0, 1)
     return share if fixed is None else np.where(fixed, 0.0, share)
 
 
