@@ -55,15 +55,15 @@ def test_two_classes_have_the_proportions_of_the_source():
 
 
 def test_plainly_moved_share_by_hand():
-    """Standard deviation 1 on the source; means move by 3, 1 and 2, the last scale by 3."""
+    """Standard deviation 1 on the source; means move by 3, 1 and 2, the last scale by 4."""
     source = np.array([[-1.0, -1, -1, -1], [1, 1, 1, 1]])
-    target = np.array([[2.0, 0, 1, -3], [4, 2, 3, 3]])
+    target = np.array([[2.0, 0, 1, -4], [4, 2, 3, 4]])
     sample = Sample(source, np.array([0, 1]), target, 2)
-    np.testing.assert_allclose(plainly_moved_share(sample), [1, 0, 0.5, 1], atol=1e-12)
-    smaller = sample._replace(target=target / 3 ** (5 / 3))  # by 3 ** (-2 / 3): counts like 2
-    np.testing.assert_allclose(plainly_moved_share(smaller)[3], 0.5)
+    np.testing.assert_allclose(plainly_moved_share(sample), [1, 0, 0.5, 0.5], atol=1e-12)
+    smaller = sample._replace(target=target / 32)  # an eighth of the scale
+    np.testing.assert_allclose(plainly_moved_share(smaller)[3], 1)
     fixed = np.array([True, False, False, False])
-    np.testing.assert_allclose(plainly_moved_share(sample, fixed), [0, 0, 0.5, 1], atol=1e-12)
+    np.testing.assert_allclose(plainly_moved_share(sample, fixed), [0, 0, 0.5, 0.5], atol=1e-12)
     constant = sample._replace(source=np.zeros((2, 4)), target=np.zeros((2, 4)))
     np.testing.assert_array_equal(plainly_moved_share(constant), np.zeros(4))
 

@@ -193,12 +193,12 @@ def plainly_moved_share(sample, fixed=None):
     r"""`moved_share` for two classes, whose proportions on the target cannot be told.
 
     .. math:: \lambda_j = \min\Big(1, \max\Big(0, \frac{m_j - 1}{2}\Big)\Big), \qquad
-        m_j^2 = \Big(\frac{b_j}{s_j}\Big)^2 + \Big(3 \log_3 \frac{t_j}{s_j}\Big)^2
+        m_j^2 = \Big(\frac{b_j}{s_j}\Big)^2 + \Big(\log_2 \frac{t_j}{s_j}\Big)^2
 
     with :math:`b_j` the difference of the column's means and :math:`s_j`, :math:`t_j` its standard
     deviations on source and target. Other proportions move a mean by one standard deviation at most
-    where the classes are balanced; a mean that moved by three, or a threefold scale, has another
-    unit or offset.
+    where the classes are balanced, and seldom double a scale; a mean that moved by three, or an
+    eightfold scale, has another unit or offset.
 
     Returns
     -------
@@ -207,7 +207,7 @@ def plainly_moved_share(sample, fixed=None):
     (mean, scale), (target_mean, target_scale) = map(_statistics, (sample.source, sample.target))
     floor = _FLOOR * np.sqrt((scale**2 + target_scale**2) / 2) + 1e-12
     scale, target_scale = np.maximum(scale, floor), np.maximum(target_scale, floor)
-    growth = 3 / np.log(3) * np.log(target_scale / scale)
+    growth = np.log2(target_scale / scale)
     move = np.hypot((target_mean - mean) / scale, growth)
     share = np.clip((move - _MOVED_FROM) / (_MOVED_AT - _MOVED_FROM), 0, 1)
     return share if fixed is None else np.where(fixed, 0.0, share)
