@@ -354,7 +354,7 @@ def test_import_reads_no_torch_and_changes_no_setting():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.skipif(not _peers.skada_available(), reason="skada is not installed (extra peers)")
+@pytest.mark.skipif(not _peers.skada_available(), reason="the extra peers, skada, is optional")
 @pytest.mark.parametrize("name", _peers.NAMES)
 def test_peers_run_and_leave_scikit_learn_as_it_was(name, data_home, monkeypatch):
     monkeypatch.setitem(_peers.TRAINING, "steps", 4)

@@ -80,7 +80,9 @@ def test_null_is_read_without_pandas(monkeypatch):
     assert is_unlabelled(y).tolist() == [False, True, True, False]
 
 
-@pytest.mark.skipif(not hasattr(getattr(np, "dtypes", None), "StringDType"), reason="needs NumPy 2")
+@pytest.mark.skipif(
+    not hasattr(getattr(np, "dtypes", None), "StringDType"), reason="NumPy 1 has no such type"
+)
 def test_numpy_string_dtype():
     assert is_unlabelled(np.array(["a", "-1"], np.dtypes.StringDType())).tolist() == [False, True]
 

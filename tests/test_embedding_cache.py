@@ -3,7 +3,6 @@
 import copy
 import errno
 import pickle
-import signal
 import subprocess
 import sys
 import threading
@@ -263,7 +262,6 @@ def child(directory, start, stop, batch):
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="needs SIGKILL")
 def test_killed_while_writing_loses_at_most_the_last_batch(tmp_path):
     batch, start = 50, 0
     for turn in range(3):

@@ -29,7 +29,9 @@ def rows(n, n_columns=4):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+@pytest.mark.skipif(
+    not sys.platform.startswith("linux"), reason="only /proc tells own memory from mapped files"
+)
 def test_memory_mapped_rows_are_not_copied(tmp_path):
     from adaptlearn.benchmark._speed_memory import measure_in_child
 

@@ -43,7 +43,10 @@ class TaskPredictionMixin(ClassifierMixin):
         columns = self._predict_columns(X, sample_domain)
         if self._one_column:
             return columns[0]
-        kinds = {"U" if c.dtype.kind == "U" else kind for c, kind in zip(columns, self.tasks_)}  # noqa: B905
+        kinds = {
+            "strings" if column.dtype.kind == "U" else task
+            for column, task in zip(columns, self.tasks_, strict=True)
+        }
         if len(kinds) > 1:
             columns = [column.astype(object) for column in columns]
         return np.stack(columns, axis=1)
