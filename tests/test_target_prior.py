@@ -11,6 +11,7 @@ from adaptlearn.deep._scaling import DomainScaler
 from adaptlearn.imbalance import estimate_target_prior, target_prior
 from adaptlearn.imbalance.target_prior import (
     Sample,
+    counts_changed,
     match_target,
     move_statistics,
     moved_share,
@@ -103,7 +104,9 @@ def test_moved_share_by_hand():
 
 def test_sides_are_standardised_as_far_as_they_moved():
     sample = small_sample()
-    source, target = standardise_sides(sample, np.array([0.5, 0.5]), clip=None)
+    source, target = standardise_sides(
+        sample, np.array([0.5, 0.5]), np.array([0.8, 1.0]), clip=None
+    )
     scale = np.sqrt(5.0)  # of column 0: squared deviations 9, 1, 1, 9
     np.testing.assert_allclose(source[:, 0], (sample.source[:, 0] - 2) / scale)
     mean, target_scale = 2 + 0.8 * 4, scale * (1 / scale) ** 0.8
@@ -157,8 +160,22 @@ def test_constant_and_equal_columns():
     sample = Sample(np.zeros((4, 2)), np.array([0, 0, 1, 1]), np.array([[0.0, 3]] * 3), 2)
     even = np.array([0.5, 0.5])
     np.testing.assert_array_equal(moved_share(sample, even), [0, 1])
-    for side in standardise_sides(sample, even):
+    for side in standardise_sides(sample, even, moved_share(sample, even)):
         assert np.isfinite(side).all()
+
+
+@pytest.mark.parametrize(
+    ("counts", "changed"), [((10, 10), False), ((11, 9), False), ((8, 12), False), ((13, 7), True)]
+)
+def test_changed_counts_by_hand(counts, changed):
+    """Classes at -1 and 1, ten rows each: shares of .5, .55 and .4 are as good as the same."""
+    sides = [np.repeat([[-1.0], [1.0]], n, axis=0) for n in ((10, 10), counts)]
+    sample = Sample(sides[0], np.repeat([0, 1], 10), sides[1], 2)
+    assert counts_changed(sample, np.zeros(1)) is changed
+    # Other units and offsets are no change where statistics are the target's own.
+    moved = sample._replace(target=5 * sample.target + 100)
+    assert counts_changed(moved, np.zeros(1))
+    assert counts_changed(moved, np.ones(1)) is changed
 
 
 @pytest.mark.parametrize("alpha", [0.3, 0.5])

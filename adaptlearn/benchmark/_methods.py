@@ -82,8 +82,7 @@ def config_of(model):
     values = {name: repr(value) for name, value in model.get_params().items()}
     recipe = model.alignment
     if isinstance(recipe, str) and recipe == "auto":
-        recipe = [*np.atleast_1d(model._auto_alignment), *model._auto_under_label_shift]
-        recipe += model._auto_of_two_classes
+        recipe = [name for names in model._auto_settled.values() for name in names]
     # A component's own defaults decide the result as much as the estimator's.
     known = registered("alignment")
     parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]

@@ -10,7 +10,13 @@ import numpy as np
 from ..imbalance._label_shift_result import prior_ratio, read_prior, reweight
 from ..imbalance._out_of_fold import predict_out_of_fold
 from ..imbalance.label_shift import estimate_label_shift
-from ..imbalance.target_prior import Sample, match_target, moved_share, plainly_moved_share
+from ..imbalance.target_prior import (
+    Sample,
+    counts_changed,
+    match_target,
+    moved_share,
+    plainly_moved_share,
+)
 from ._rows import rows_of
 from ._scaling import column_kinds
 
@@ -18,6 +24,9 @@ from ._scaling import column_kinds
 _SAMPLE_ROWS, _SAMPLE_CELLS, _PREDICTED_ROWS = 600, 1_500_000, 20_000
 _FEW_ROWS = 20
 _FOLDS = 3
+# Pseudo-labels go wrong where classes are all but gone: their share of the source from which on
+# class proportions count as changed.
+_HALVED_SHARE = 0.25
 
 
 class Shift(NamedTuple):
@@ -27,6 +36,7 @@ class Shift(NamedTuple):
     target_prior: np.ndarray  # (n_classes,) estimated
     # (n_columns,) see `moved_share` and `plainly_moved_share`; None where rows are no vectors.
     moved: np.ndarray | None
+    changed: bool  # whether class proportions look so different that pseudo-labels or MMD suffer
 
 
 def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
@@ -61,15 +71,18 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
         prior, evidence = match_target(sample, fixed=fixed, column_weight=column_weight)
     if prior is None:
         return None
-    moved = None
-    if sample is not None and method == "auto" and sample.n_classes == 2:
+    source_prior = class_share(fit_rows, codes, len(prior), source)
+    if method == "auto" and sample.n_classes == 2:
         moved = plainly_moved_share(sample, fixed)
-    elif sample is not None:
+        changed = counts_changed(sample, moved, column_weight=column_weight)
+        return Shift(source_prior, source_prior, moved, changed)
+    moved = None
+    if sample is not None:
         # Without evidence of other proportions the target's statistics are its own.
         moved = 1 - evidence * (1 - moved_share(sample, prior, fixed))
-    source_prior = class_share(fit_rows, codes, len(prior), source)
     # Without evidence the proportions are those of all source rows, not of the sample.
-    return Shift(source_prior, prior if evidence else source_prior, moved)
+    prior = prior if evidence else source_prior
+    return Shift(source_prior, prior, moved, halved_share(source_prior, prior) >= _HALVED_SHARE)
 
 
 def _from_predictions(estimator, parts, fit_rows, codes, source, target, rng):

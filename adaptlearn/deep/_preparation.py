@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 import torch
 
+from .._components import resolve
 from .._containers import n_rows
 from .._domains import MASK_HELP, DomainIndex, read_fit
 from ..imbalance.sampling import make_sampler
@@ -63,8 +64,8 @@ class PreparationMixin:
             seed = seed if state is None else state["seed"]
         if fresh:
             shift = self._fit_scaler(parts, slots, fit_rows, codes, seed)
-            if shift is not None:
-                alignments = self._settle(alignments, shift.source_prior, shift.target_prior)
+            self._recipe = self._settle(shift)
+            alignments = self._settled(alignments)
             self.sampling_ = self._settle_sampling(criterion, labels, shift)
         as_given = fit_rows, codes
         if getattr(self, "resampler", None) is not None:
@@ -112,6 +113,15 @@ class PreparationMixin:
         if slot == "finetune":
             return as_finetuning(spec)
         return self._auto_alignment if slot == "alignment" and spec == "auto" else spec
+
+    def _settle(self, shift):
+        return None
+
+    def _settled(self, alignments):
+        """Alignments of a fit: those checked, or what "auto" came to."""
+        if self._recipe is None:
+            return alignments
+        return [resolve("alignment", name) for name in self._recipe]
 
     def _settle_sampling(self, criterion, class_counts, shift):
         return self.sampling

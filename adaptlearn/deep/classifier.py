@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .._components import resolve
 from ..imbalance.sampling import nearest_sampling
 from ._class_labels import ClassLabelsMixin
 from ._class_prediction import PredictionMixin
-from ._label_shift import halved_share
 from ._mixing import make_mixing
 from ._raw import is_extractor
 from ._retention import RetentionMixin
@@ -54,7 +52,9 @@ class DomainAdaptationClassifier(
         selective pseudo-labels (`SPL`), a little entropy (`Entropy`), and `MMD` under the target's
         class proportions; or ``["mcc", "mmd"]`` where classes that hold a quarter of the source
         are estimated to have less than half their share on the target: pseudo-labels go wrong
-        there; or ``["spl", "mmd"]`` with two classes and ``label_shift="auto"``. With
+        there. With two classes and ``label_shift="auto"`` it is ``["spl", "mmd"]``, or
+        ``["spl"]`` where a linear model counts proportions on the target that differ by more
+        than .1 from those on the source: `MMD` pulls on what only proportions moved. With
         ``normalize="domain"`` it gave a mean target accuracy of .69 on gas drift, .53 on
         Office-Caltech SURF and .63 on MNIST/USPS (logistic regression on the source: .53, .46,
         .27; ``python -m adaptlearn.benchmark accuracy``). These three decided, but for two
@@ -224,12 +224,15 @@ class DomainAdaptationClassifier(
 
     _slots = ("alignment", "augment", "criterion", "finetune", "mixing", "regularization")
     _auto_alignment = ("spl", "entropy", "mmd")
-    # Pseudo-labels go wrong where classes are all but gone: their share of the source from which
-    # on "auto" does without, and what it takes instead.
-    _auto_under_label_shift, _halved_share = ("mcc", "mmd"), 0.25
-    # Two classes, whose proportions cannot be told. Without MMD it would lose less where they
-    # changed much (on heart), and more where they did not (on Amazon reviews).
-    _auto_of_two_classes = ("spl", "mmd")
+    # What it comes to with label_shift, by whether "auto" has two classes and whether their
+    # proportions changed. Pseudo-labels go wrong where classes are all but gone, MMD pulls on what
+    # only proportions moved; of two classes the pseudo-labels are the hedged ones.
+    _auto_settled = {
+        (False, False): _auto_alignment,
+        (False, True): ("mcc", "mmd"),
+        (True, False): ("spl", "mmd"),
+        (True, True): ("spl",),
+    }
 
     def __init__(
         self,
@@ -334,16 +337,12 @@ class DomainAdaptationClassifier(
         finally:
             del self._given_classes
 
-    def _settle(self, alignments, source_prior, target_prior):
-        """Alignments of a fit once the class proportions are known."""
-        other = self._auto_under_label_shift
-        if self.alignment != "auto" or other is None:
-            return alignments
-        if len(source_prior) == 2 and self.label_shift == "auto":
-            other = self._auto_of_two_classes
-        elif halved_share(source_prior, target_prior) < self._halved_share:
-            return alignments
-        return [resolve("alignment", name) for name in other]
+    def _settle(self, shift):
+        """What ``alignment="auto"`` comes to once the class proportions are known, else None."""
+        if self.alignment != "auto" or self._auto_settled is None or shift is None:
+            return None
+        two_classes = len(shift.source_prior) == 2 and self.label_shift == "auto"
+        return self._auto_settled[two_classes, shift.changed]
 
     def _settle_sampling(self, criterion, class_counts, shift):
         """Sampling of a fit once the class proportions are known."""

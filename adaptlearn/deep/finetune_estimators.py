@@ -119,7 +119,7 @@ class FineTuneClassifier(_WithoutTarget, DomainAdaptationClassifier):
     """
 
     target_sampling = "uniform"
-    _auto_under_label_shift = None
+    _auto_settled = None
 
     def __init__(
         self,

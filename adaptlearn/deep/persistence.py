@@ -38,7 +38,7 @@ _SLOT_BASES = {
     "regularization": Regularization,
     "task_weighting": TaskWeighting,
 }
-_FITTED = ("n_features_in_", "sampling_", "_y_mean", "_y_scale")
+_FITTED = ("n_features_in_", "sampling_", "_recipe", "_y_mean", "_y_scale")
 _FITTED += ("tasks_", "task_names_", "_one_column", "_task_classes", "_task_counts")
 
 
@@ -236,9 +236,6 @@ def _build(header, tensors, components):
             raise ValueError("priors and classes do not fit together")
         shares = [None if share is None else share.numpy() for share in shares]
         estimator._priors = Priors(*shares, bool(header["smoothed"]))
-        source, target = estimator._priors.source, estimator._priors.target
-        if target is not None:
-            alignments = estimator._settle(alignments, source, target)
     body = estimator._open_backbone()
     if header.get("embedder") != _model_print(estimator):
         raise ValueError(
@@ -252,7 +249,7 @@ def _build(header, tensors, components):
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])
-    estimator._build(shape, alignments, criterion, counts, int(header["seed"]), device, body)
+    estimator._build(shape, estimator._settled(alignments), criterion, counts, int(header["seed"]), device, body)
     for prefix, module in (
         ("network.", estimator._network),
         ("objective.", estimator.net_.criterion_),

@@ -9,7 +9,7 @@ from .classifier import DomainAdaptationClassifier
 class _Preset(DomainAdaptationClassifier):
     """A preset accepts its own alignment only, in any of its forms."""
 
-    _auto_under_label_shift = None
+    _auto_settled = None
 
     def _expand_slot(self, slot, spec):
         spec = super()._expand_slot(slot, spec)

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .._pseudo_labels import closed_form_labels
+from .._pseudo_labels import closed_form_labels, ridge_scores
 
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
+# Class proportions counted from a linear method's labels differ by this much where nothing changed.
 _NOISE, _FLOOR = 0.1, 1e-3
 # Movement of a column from which on its statistics follow, and at which they have arrived, in
 # standard deviations of the source.
@@ -123,7 +124,8 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
     for r in range(_ROUNDS + 1):
         # A target of nearly one class, standardised by itself, looks like noise, and stays so:
         # the first answer is one for inputs that did not move.
-        sides = standardise_sides(sample, q, fixed if r else True, clip)
+        share = moved_share(sample, q, fixed if r else True)
+        sides = standardise_sides(sample, q, share, clip)
         source, target = (torch.from_numpy(z * column_weight).float() for z in sides)
         found = closed_form_labels(source, y, target, sample.n_classes, _SHARPNESS, _RIDGE)
         damping = _DAMPING if r else 0.0
@@ -137,14 +139,44 @@ def match_target(sample, *, fixed=None, column_weight=1.0, clip=3.0):
     return Match(sample.class_share + evidence * (q - sample.class_share), evidence)
 
 
-def standardise_sides(sample, prior, fixed=None, clip=3.0):
-    """Source under the class proportions `prior`, target as far as it moved; see `match_target`."""
+def counts_changed(sample, share, *, column_weight=1.0, clip=3.0):
+    """Whether a linear model of the source counts other class proportions on the target.
+
+    Ridge regression on the source's labels takes each row for one of two classes; the share of
+    target rows in a class differs from that of source rows by more than errors of labels explain.
+    That tells that something changed, not what: inputs that moved change the counts as well.
+
+    Parameters
+    ----------
+    sample : Sample
+        Of two classes.
+    share : ndarray of shape (d,)
+        How far each column's statistics go to the target's own, see `plainly_moved_share`.
+    column_weight, clip
+        As in `match_target`.
+
+    Returns
+    -------
+    bool
+    """
+    sides = standardise_sides(sample, sample.class_share, share, clip)
+    source, target = (torch.from_numpy(z * column_weight).float() for z in sides)
+    y_hot = torch.from_numpy(np.eye(2)[sample.codes]).float()
+    weight = torch.ones(len(source))
+    counts = [
+        (scores[:, 1] > scores[:, 0]).double().mean()
+        for scores in ridge_scores(source, y_hot, weight, _RIDGE, (source, target))
+    ]
+    return bool(abs(counts[1] - counts[0]) > _NOISE)
+
+
+def standardise_sides(sample, prior, share, clip=3.0):
+    """Source under the class proportions `prior`, target by statistics that moved by `share`."""
     weight = _row_weight(sample, prior)
     mean, scale = _statistics(sample.source, weight)
     target_mean, target_scale = _statistics(sample.target)
     floor = _FLOOR * np.sqrt((sample.source.var(0) + sample.target.var(0)) / 2) + 1e-12
     scale, target_scale = np.maximum(scale, floor), np.maximum(target_scale, floor)
-    share = moved_share(sample, prior, fixed)
     target_mean, target_scale = move_statistics((mean, scale), (target_mean, target_scale), share)
     sides = (sample.source - mean) / scale, (sample.target - target_mean) / target_scale
     return sides if clip is None else [np.clip(z, -clip, clip) for z in sides]
