@@ -216,6 +216,7 @@ def _build(header, tensors, components):
             column = header[name]
             setattr(estimator, name, np.array(column["values"], dtype=np.dtype(column["dtype"])))
     alignments, criterion = estimator._check_parameters()
+    alignments = estimator._settled(alignments)
     estimator._domain_index = DomainIndex(*(tuple(ids) for ids in header["domains"]))
     estimator._scaler = None
     if "scaler.mean" in tensors:
@@ -249,7 +250,7 @@ def _build(header, tensors, components):
     device = estimator._pick_device()
     counts = tensors.pop("class_counts", torch.empty(0))  # none in regression
     shape = tuple(int(n) for n in header["input_shape"])
-    estimator._build(shape, estimator._settled(alignments), criterion, counts, int(header["seed"]), device, body)
+    estimator._build(shape, alignments, criterion, counts, int(header["seed"]), device, body)
     for prefix, module in (
         ("network.", estimator._network),
         ("objective.", estimator.net_.criterion_),
