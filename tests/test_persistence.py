@@ -402,3 +402,20 @@ def test_presets_keep_their_alignment(data, tmp_path):
     assert load(tmp_path / "m").alignment.hidden == 4
     fitted(data, DANNClassifier).save(tmp_path / "m")
     assert load(tmp_path / "m").alignment == "auto"
+
+
+@pytest.mark.parametrize(
+    ("share", "names"), [(0.5, ["SPL", "MMD"]), (1.0, ["SPL"]), (None, ["SPL", "Entropy", "MMD"])]
+)
+def test_what_auto_came_to_comes_back(share, names, tmp_path):
+    """It was settled by rows that the file does not hold."""
+    rng = np.random.default_rng(0)
+    y = np.arange(80) % 2
+    X = rng.normal(size=(80, 3)) + 3 * y[:, None]
+    X_target = X[y == 1] if share == 1 else X
+    clf = DomainAdaptationClassifier(label_shift=None if share is None else "auto", **SMALL)
+    clf.fit(X, y, X_target=X_target).save(tmp_path / "model")
+    again = load(tmp_path / "model")
+    for model in (clf, again):
+        assert [type(alignment).__name__ for alignment in model.alignment_] == names
+    np.testing.assert_array_equal(again.predict_proba(X), clf.predict_proba(X))
