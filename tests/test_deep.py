@@ -23,7 +23,7 @@ from adaptlearn import (
     register,
 )
 from adaptlearn._components import _REGISTRY
-from adaptlearn.deep import _scaling
+from adaptlearn.deep import _rows, _scaling
 from adaptlearn.deep._norm import DomainBatchNorm, DomainContext, convert_batch_norm
 from adaptlearn.deep._trainer import SCHEDULES
 
@@ -297,6 +297,23 @@ def test_sparse_statistics_are_the_dense_ones():
         two = scaler(sp.csr_matrix(X), X_target=sp.csr_matrix(Xt), normalize=normalize)
         np.testing.assert_allclose(one.mean, two.mean, atol=1e-12)
         np.testing.assert_allclose(one.scale, two.scale)
+
+
+def test_large_sparse_rows_are_read_batch_by_batch(monkeypatch):
+    """With the same result to the last bit."""
+    X, y, Xt, _ = toy(30, 25)
+    X, Xt = (sp.csr_matrix(np.where(side < 1, 0, side)) for side in (X, Xt))
+    proba, batches = [], []
+    take = _rows.Rows.take
+    monkeypatch.setattr(
+        _rows.Rows, "take", lambda self, index: batches.append(self.tensor) or take(self, index)
+    )
+    for limit in (2**28, 4 * 30 * X.shape[1] - 1):  # the 25 target rows are below the second
+        monkeypatch.setattr(_rows, "_EAGER_SPARSE_BYTES", limit)
+        batches.clear()
+        proba.append(small().fit(X, y, X_target=Xt).predict_proba(Xt))
+        assert {tensor is None for tensor in batches} == {limit < 2**28}
+    np.testing.assert_array_equal(*proba)
 
 
 def test_far_columns_keep_their_digits():

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import scipy.sparse as sp
 import torch
 
-# Above this many bytes (as float32) rows stay where they are and are converted batch by batch.
-_EAGER_BYTES = 2**30
+# Above this many bytes (as dense float32) rows stay where they are and are converted batch by batch.
+_EAGER_BYTES, _EAGER_SPARSE_BYTES = 2**30, 2**28
 _CHUNK_BYTES = 2**24
 _FORWARD_ROWS = 4096
 
 
 def is_lazy(X):
-    """Whether rows of `X` should be read batch by batch: memory maps, sparse, very large."""
+    """Whether rows of `X` should be read batch by batch: memory maps, very large blocks."""
     base = X
     while base is not None and not sp.issparse(X):
         if isinstance(base, np.memmap):
             return True
         base = getattr(base, "base", None)
-    return sp.issparse(X) or 4 * X.size > _EAGER_BYTES
+    n_bytes = 4 * math.prod(X.shape)
+    return n_bytes > (_EAGER_SPARSE_BYTES if sp.issparse(X) else _EAGER_BYTES)
 
 
 def dense(X, rows):
@@ -74,8 +77,8 @@ def check_finite(X, feature_names=None):
 class Rows:
     """Training rows as tensors.
 
-    Rows that fit are converted once, standardised; memory maps and sparse matrices are converted
-    batch by batch.
+    Rows that fit are converted once, standardised; memory maps, large sparse matrices and very large
+    arrays are converted batch by batch.
 
     Parameters
     ----------

@@ -154,26 +154,33 @@ def _discrete(samples):
     limit = min(_FEW_VALUES, len(rows) // 10)
     ordered = np.sort(rows, axis=0)
     few = 1 + np.count_nonzero(ordered[1:] != ordered[:-1], axis=0) <= limit
-    rows, value = rows[:, few], ordered[0, few]
-    cover = np.zeros((len(samples), few.sum()))
-    for _ in range(limit):
-        share = np.array([w @ (block[:, few] == value) for block, w in samples])
-        cover += np.where((share > 0).sum(axis=0) > 1, share, 0.0)
-        value = np.where(rows > value, rows, np.inf).min(axis=0)
-    few[few] = cover.min(axis=0) >= _COVER - 1e-9
-    return few
+    cover = np.zeros((len(samples), len(few)))
+    left = np.flatnonzero(few)  # columns with values that are not counted yet, the next of them
+    value = ordered[0, left]
+    while len(left):
+        share = np.array([w @ (block[:, left] == value) for block, w in samples])
+        cover[:, left] += np.where((share > 0).sum(axis=0) > 1, share, 0.0)
+        some = rows[:, left]
+        value = np.where(some > value, some, np.inf).min(axis=0)
+        left, value = left[value < np.inf], value[value < np.inf]
+    return few & (cover.min(axis=0) >= _COVER - 1e-9)
 
 
 def _column_weight(samples):
     """Square root of v / mean(v), see `DomainScaler`."""
-    differ = []
-    for block, w in samples:
-        order = np.argsort(block, axis=0)
-        middle = (np.cumsum(w[order], axis=0) >= 0.5 - 1e-9).argmax(axis=0)
-        median = np.take_along_axis(block, np.take_along_axis(order, middle[None], 0), 0)
-        differ.append(w @ (block != median))
+    differ = [w @ (block != _lower_median(block, w)) for block, w in samples]
     v = np.maximum(np.mean(differ, axis=0), _SPARSE_WEIGHT)
     return np.sqrt(v / v.mean())
+
+
+def _lower_median(block, w):
+    """Smallest value of each column up to which half of the weight `w`, of sum 1, lies."""
+    if (w == w[0]).all():  # no need to sort
+        middle = (len(w) - 1) // 2
+        return np.partition(block, middle, axis=0)[middle]
+    order = np.argsort(block, axis=0)
+    middle = (np.cumsum(w[order], axis=0) >= 0.5 - 1e-9).argmax(axis=0)
+    return np.take_along_axis(block, np.take_along_axis(order, middle[None], 0), 0)[0]
 
 
 def _blocks(parts, slots, weight):
