@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
-# Above this many bytes (as dense float32) rows stay where they are and are converted batch by batch.
+# Above this many bytes as dense float32, rows stay where they are and are converted batch by batch.
 _EAGER_BYTES, _EAGER_SPARSE_BYTES = 2**30, 2**28
 _CHUNK_BYTES = 2**24
 _FORWARD_ROWS = 4096
@@ -77,8 +77,8 @@ def check_finite(X, feature_names=None):
 class Rows:
     """Training rows as tensors.
 
-    Rows that fit are converted once, standardised; memory maps, large sparse matrices and very large
-    arrays are converted batch by batch.
+    Rows that fit are converted once, standardised; memory maps, large sparse matrices and very
+    large arrays are converted batch by batch.
 
     Parameters
     ----------
