@@ -1,17 +1,10 @@
-"""Settings and fixtures shared by all tests."""
+"""Fixtures shared by all tests."""
 
 import pytest
 import sklearn
-import torch
 from two_sides import make_sides
 
 from adaptlearn import pack
-
-
-@pytest.fixture(autouse=True, scope="session")
-def one_thread():
-    """Nets here are tiny: threads cost more than they give, and results depend on their number."""
-    torch.set_num_threads(1)
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "routed"])

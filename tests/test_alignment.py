@@ -182,7 +182,9 @@ MOMENT_CASES = [
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize(("alignment", "reference"), MOMENT_CASES, ids=lambda v: repr(v)[:40])
+@pytest.mark.parametrize(
+    ("alignment", "reference"), MOMENT_CASES, ids=lambda v: getattr(v, "__name__", repr(v)[:40])
+)
 def test_value_and_gradient_of_moment_losses(alignment, reference, dtype, weighted):
     source, target = batch(dtype, weighted)
     loss = run(alignment, source, target)

@@ -44,6 +44,7 @@ def files(folder):
 
 # --- kill -9 ----------------------------------------------------------------------------------
 
+LONG = SMALL | {"max_epochs": 30, "batch_size": 16}
 VARIANTS = {
     "sgd": {"optimizer": "sgd", "alignment": "dann", "dropout": 0.2, "sampling": "balanced"},
     "mixed": {"mixing": "smote", "resampler": RandomOverSampler()},
@@ -59,7 +60,7 @@ import numpy as np, torch
 from skorch.callbacks import Callback
 torch.set_num_threads(1)
 sys.path.insert(0, sys.argv[1])
-from test_checkpoint import SMALL, VARIANTS, toy
+from test_checkpoint import LONG, VARIANTS, toy
 from adaptlearn import DomainAdaptationClassifier
 
 class Slow(Callback):  # time to be killed in the middle of an epoch
@@ -67,7 +68,7 @@ class Slow(Callback):  # time to be killed in the middle of an epoch
         time.sleep(0.004)
 
 X, y, Xt = toy(200)
-params = SMALL | {"max_epochs": 60, "batch_size": 16} | VARIANTS[sys.argv[3]]
+params = LONG | VARIANTS[sys.argv[3]]
 model = DomainAdaptationClassifier(**params, checkpoint=sys.argv[2], callbacks=[Slow()])
 model.fit(X, y, X_target=Xt)
 """
@@ -76,7 +77,7 @@ model.fit(X, y, X_target=Xt)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_kill_in_the_middle(variant, tmp_path):
     folder, X, y, Xt = tmp_path / "checkpoints", *toy(200)
-    params = SMALL | {"max_epochs": 60, "batch_size": 16} | VARIANTS[variant]
+    params = LONG | VARIANTS[variant]
     undisturbed = DomainAdaptationClassifier(**params).fit(X, y, X_target=Xt)
     command = [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(folder), variant]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -87,11 +88,11 @@ def test_kill_in_the_middle(variant, tmp_path):
         time.sleep(0.02)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert 3 <= epoch_of(folder) < 60
+    assert 3 <= epoch_of(folder) < 30
     resumed = DomainAdaptationClassifier(**params, checkpoint=folder).fit(X, y, X_target=Xt)
     assert equal(undisturbed, resumed)
     np.testing.assert_array_equal(undisturbed.predict_proba(Xt), resumed.predict_proba(Xt))
-    assert len(resumed.history_) == len(undisturbed.history_) == 60
+    assert len(resumed.history_) == len(undisturbed.history_) == 30
     for one, two in zip(undisturbed.history_, resumed.history_, strict=True):
         assert {**one, "dur": 0} == {**two, "dur": 0}
     # Both go on alike.

@@ -9,7 +9,6 @@ import torch
 from sklearn.base import BaseEstimator, clone
 
 from adaptlearn import CDAN, CORAL, MCC, MMD, Alignment, register
-from adaptlearn import _components as components
 from adaptlearn._components import (
     ComponentParamsMixin,
     component_class,
@@ -49,13 +48,6 @@ class Estimator(ComponentParamsMixin, BaseEstimator):
 
     def _expand_slot(self, slot, spec):
         return ["mcc", CORAL(weight=3.0)] if spec == "auto" else spec
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    """Registrations of one test."""
-    for slot in SLOTS:
-        monkeypatch.setitem(components._REGISTRY, slot, dict(registered(slot)))
 
 
 # --- contract of every registered component -------------------------------------------------
@@ -126,7 +118,7 @@ def test_resolve_makes_fresh_objects():
             resolve("alignment", wrong)
 
 
-def test_register(registry):
+def test_register():
     assert register("alignment", "gap")(Gap) is Gap
     assert member_name("alignment", Gap()) == "gap"
     assert isinstance(resolve("alignment", "gap"), Gap)
@@ -137,7 +129,7 @@ def test_register(registry):
     assert component_class("alignment", "gap") is again
 
 
-def test_register_refuses(registry):
+def test_register_refuses():
     with pytest.raises(ValueError, match="alignment name 'coral' is taken by CORAL; choose"):
         register("alignment", "coral")(Gap)
     impostor = type("CORAL", (Alignment,), {})  # same class name from another module

@@ -150,7 +150,9 @@ def batch(dtype=torch.float64, n_classes=4):
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize(("criterion", "slow"), CASES, ids=lambda c: str(c)[:60])
+@pytest.mark.parametrize(
+    ("criterion", "slow"), CASES, ids=lambda c: getattr(c, "__name__", str(c)[:60])
+)
 @pytest.mark.parametrize("progress", [0.25, 0.9])
 def test_value_and_gradient(criterion, slow, progress, dtype):
     logits, y = batch(dtype)

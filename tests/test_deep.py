@@ -22,7 +22,6 @@ from adaptlearn import (
     pack,
     register,
 )
-from adaptlearn._components import _REGISTRY
 from adaptlearn.deep import _rows, _scaling
 from adaptlearn.deep._norm import DomainBatchNorm, DomainContext, convert_batch_norm
 from adaptlearn.deep._trainer import SCHEDULES
@@ -438,7 +437,11 @@ def factory_without_size():
     return nn.Sequential(nn.Linear(3, 5), nn.ReLU())
 
 
-@pytest.mark.parametrize("backbone", [Nested, Nested(), factory, factory_without_size], ids=str)
+@pytest.mark.parametrize(
+    "backbone",
+    [Nested, Nested(), factory, factory_without_size],
+    ids=["class", "network", "factory", "factory without size"],
+)
 def test_backbones(backbone):
     X, y, Xt, _ = toy()
     model = small(backbone=backbone, bottleneck=None).fit(X, y, X_target=Xt)
@@ -506,7 +509,7 @@ class Rates(Callback):
         self.seen.append(net.optimizer_.param_groups[0]["lr"])
 
 
-@pytest.mark.parametrize("schedule", [*SCHEDULES, lambda p: 0.5 + p], ids=str)
+@pytest.mark.parametrize("schedule", [*SCHEDULES, lambda p: 0.5 + p], ids=[*SCHEDULES, "own"])
 def test_schedules_run_over_this_fit(schedule):
     X, y, Xt, _ = toy(60, 40)
     model = small(schedule=schedule, learning_rate=0.02, batch_size=20, callbacks=[Rates()])
@@ -920,24 +923,21 @@ def test_a_new_alignment_is_one_class(tmp_path):
             gap = source.features.mean(0) - target.features.mean(0)
             return gap.abs().pow(self.power).sum()
 
-    try:
-        X, y, Xt, _ = toy()
-        model = small(alignment="mean_gap").fit(X, y, X_target=Xt)
-        assert "mean_gap_loss" in model.history_[0]
-        model.set_params(alignment=["mcc", "mean_gap"], alignment__mean_gap__power=1.0)
-        model.fit(X, y, X_target=Xt).save(tmp_path / "m")
-        again = load(tmp_path / "m")
-        assert type(again.alignment[1]) is MeanGap and again.alignment[1].power == 1.0
-        np.testing.assert_array_equal(again.predict_proba(Xt), model.predict_proba(Xt))
-        with pytest.raises(ValueError, match="Did you mean 'mean_gap'"):
-            small(alignment="mean_gab").fit(X, y, X_target=Xt)
-        with pytest.raises(ValueError, match="taken"):
-            register("alignment", "mean_gap")(Watch)
-        small(DomainAdaptationRegressor, alignment="mean_gap").fit(X, y * 1.5, X_target=Xt)
-        with pytest.raises(ValueError, match="DANNClassifier"):
-            small(DANNClassifier, alignment="mean_gap").fit(X, y, X_target=Xt)
-    finally:
-        _REGISTRY["alignment"].pop("mean_gap")
+    X, y, Xt, _ = toy()
+    model = small(alignment="mean_gap").fit(X, y, X_target=Xt)
+    assert "mean_gap_loss" in model.history_[0]
+    model.set_params(alignment=["mcc", "mean_gap"], alignment__mean_gap__power=1.0)
+    model.fit(X, y, X_target=Xt).save(tmp_path / "m")
+    again = load(tmp_path / "m")
+    assert type(again.alignment[1]) is MeanGap and again.alignment[1].power == 1.0
+    np.testing.assert_array_equal(again.predict_proba(Xt), model.predict_proba(Xt))
+    with pytest.raises(ValueError, match="Did you mean 'mean_gap'"):
+        small(alignment="mean_gab").fit(X, y, X_target=Xt)
+    with pytest.raises(ValueError, match="taken"):
+        register("alignment", "mean_gap")(Watch)
+    small(DomainAdaptationRegressor, alignment="mean_gap").fit(X, y * 1.5, X_target=Xt)
+    with pytest.raises(ValueError, match="DANNClassifier"):
+        small(DANNClassifier, alignment="mean_gap").fit(X, y, X_target=Xt)
 
 
 def test_an_alignment_without_a_loss_says_so():
