@@ -79,6 +79,21 @@ def test_values_of_many_predictions_at_once(metric, weighted):
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
+def test_weights_that_cancel_leave_no_rounding(metric):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 64)
+    objective = Objective(metric, y, np.arange(4), rng.random(64))
+    # After the last cut no row of the other classes is right, but weights that are added and taken
+    # away one by one do not come to exactly 0.
+    order, cuts = rng.permutation(64), np.array([0, 32, 64])
+    for k in range(4):
+        rival = np.where(y == k, (y + 1) % 4, y)
+        values = objective.values(rival, order, cuts, k)
+        last = objective.value(np.full(64, k))
+        np.testing.assert_allclose(values[-1], last, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
 @pytest.mark.parametrize("seed", range(3))
 def test_two_classes_by_brute_force(metric, seed):
     y = np.repeat([0, 1], [60, 9])
