@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, get_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     StratifiedKFold,
     TunedThresholdClassifierCV,
     cross_val_predict,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from two_sides import PerSide
 
 from adaptlearn import (
@@ -308,11 +310,20 @@ def test_rare_classes_may_miss_in_a_fold():
         TunedThresholdsClassifier(LogisticRegression(), cv=20).fit(X[:20], y[:20])
 
 
+def test_a_single_class_has_nothing_to_tune():
+    X, y = long_tail()
+    clf = TunedThresholdsClassifier(GaussianNB()).fit(X, np.full(len(y), "a"))
+    assert clf.offsets_.tolist() == [0] and clf.base_score_ == clf.best_score_ == 1
+    assert set(clf.predict(X)) == {"a"} and (clf.predict_proba(X) == 1).all()
+
+
 @pytest.mark.parametrize(
     "clf, message",
     [
         (TunedThresholdsClassifier(LogisticRegression(), "f1macro"), "Did you mean 'f1_macro'"),
         (TunedThresholdsClassifier(Ridge()), "Ridge.* is not a classifier"),
+        (TunedThresholdsClassifier(LinearSVC()), "LinearSVC.* has no predict_proba.*Calibrated"),
+        (TunedThresholdsClassifier(LogisticRegression(), get_scorer("f1_macro")), "is a scorer"),
         (TunedThresholdsClassifier(LogisticRegression(), target_labels=0), "target_labels=0"),
         (TunedThresholdsClassifier(LogisticRegression(), cv=1), "k-fold|n_splits"),
     ],

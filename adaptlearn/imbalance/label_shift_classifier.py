@@ -16,6 +16,7 @@ from .._wrapping import Wrapper
 from ._calibration import fit_calibration
 from ._label_shift_result import prior_ratio, read_prior, reweight
 from ._out_of_fold import fit_clone, predict_out_of_fold
+from ._wrapper import check_predicts_proba
 from .label_shift import check_parameters, estimate_label_shift
 
 
@@ -282,11 +283,7 @@ class LabelShiftClassifier(Wrapper):
                 f"estimator={self.estimator!r:.80} is not a classifier; give one, such as "
                 "LogisticRegression()."
             )
-        if not hasattr(self.estimator, "predict_proba"):
-            raise TypeError(
-                f"estimator={self.estimator!r:.80} has no predict_proba, and proportions are "
-                "estimated from probabilities. Wrap it: CalibratedClassifierCV(estimator)."
-            )
+        check_predicts_proba(self.estimator, "proportions are estimated from probabilities")
         check_parameters(self.method, self.calibration, False, self.n_bootstrap, self.confidence)
         if isinstance(self.cv, (int, np.integer)) and (isinstance(self.cv, bool) or self.cv < 2):
             raise ValueError(
