@@ -414,11 +414,15 @@ def test_classes_that_look_alike_warn(method):
         )
 
 
-def test_a_rare_class_that_is_hardly_known_warns():
+@pytest.mark.parametrize(
+    "n_rare, problem", [(12, "knows class 'rare', of which 12 source rows"), (5, "Few held-out")]
+)
+def test_a_rare_class_that_is_hardly_known_warns(n_rare, problem):
     data = make_label_shift(2000, 500, n_classes=3, class_sep=1.5, random_state=0)
-    rows = np.flatnonzero(np.cumsum(data.codes_source == 2) * (data.codes_source == 2) < 13)
+    rare = data.codes_source == 2
+    rows = np.flatnonzero(~rare | (rare.cumsum() <= n_rare))
     given = data.proba_source[rows], data.codes_source[rows], data.proba_target
-    with pytest.warns(UserWarning, match="knows class 'rare', of which 12 source rows"):
+    with pytest.warns(UserWarning, match=problem):
         found = estimate_label_shift(*given, classes=["a", "b", "rare"])
     assert len(found.problems) == 1
 

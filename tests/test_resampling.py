@@ -331,8 +331,11 @@ def test_errors(resampler, change, message):
 def test_nan_is_refused_where_values_are_looked_at():
     X, y, domain = two_domains()
     X[np.flatnonzero(domain == 1)[0], 0] = np.nan
-    with pytest.raises(ValueError, match=r"refuses domain 1.*NaN"):
+    with pytest.raises(ValueError, match=r"(?s)refuses domain 1.*NaN.*fill missing ones"):
         DomainResampler(SMOTE3).fit_resample(X, y, sample_domain=domain)
+    words = pd.DataFrame({"number": X[:, 1], "word": "a"})
+    with pytest.raises(ValueError, match=r"SMOTE refuses.*to float.*encode text first"):
+        DomainResampler(SMOTE3).fit_resample(words, y, sample_domain=domain)
     DomainResampler(OVER).fit_resample(X, y, sample_domain=domain)
 
 

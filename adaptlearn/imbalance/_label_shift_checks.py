@@ -157,7 +157,7 @@ def describe_problems(predictions, spectrum, misfit, names):
                 f"{numbers}, so their proportions on the target cannot be told either. Use a "
                 "better classifier, or merge these classes."
             )
-        else:  # one class, rare or hardly ever predicted
+        elif alike[0] not in few:  # one class, rare or hardly ever predicted
             rows = counts[present.index(alike[0])]
             problems.append(
                 f"It is uncertain whether the classifier knows class {alike[0]!r}, of which {rows} "

@@ -100,6 +100,10 @@ def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
     ShotAccuracy
         Named tuple ``(many, medium, few)``; NaN where no class of `y_true` is in the group.
 
+    Notes
+    -----
+    As a score: ``LabelledScorer(make_scorer(lambda y, p: shot_accuracy(y, p, counts).few))``.
+
     References
     ----------
     Liu et al., "Large-scale long-tailed recognition in an open world", 2019.
