@@ -48,7 +48,7 @@ def test_errors(call, message):
 
 @pytest.mark.parametrize("score", [metrics.worst_class_recall, metrics.domain_report])
 def test_strings_are_not_compared_with_numbers(score):
-    with pytest.raises(TypeError, match="y_true holds numbers and y_pred strings.*astype"):
+    with pytest.raises(TypeError, match=r"y_true holds numbers and y_pred strings.*astype"):
         score([0, 1, 0], ["0", "1", "0"])
     with pytest.raises(TypeError, match="y_true holds strings and y_pred numbers"):
         score(np.array(["0", "1"], dtype=object), [0, 1])

@@ -231,11 +231,16 @@ class LabelShiftClassifier(Wrapper):
         ndarray of shape (n_rows,)
         """
         check_is_fitted(self)
+        X = as_container(X)
         proba = self.estimator_.predict_proba(X)
         corrected = self._correct(proba, sample_domain)
-        if corrected is proba:  # not every classifier predicts its most probable class
+        same = np.flatnonzero((corrected == proba).all(1))
+        if len(same) == len(proba):
             return self.estimator_.predict(X)
-        return self.classes_[corrected.argmax(1)]
+        predicted = self.classes_[corrected.argmax(1)]
+        if len(same):  # not every classifier predicts its most probable class
+            predicted[same] = self.estimator_.predict(take_rows(X, same))
+        return predicted
 
     def score(self, X, y, sample_weight=None, *, sample_domain=None):
         """Accuracy on the labelled rows.
