@@ -81,6 +81,11 @@ class LabelShift:
         ndarray of shape (n_rows, n_classes)
         """
         prior = read_prior(prior, len(self.ratio))
+        if np.ndim(proba) != 2 or np.shape(proba)[1] != len(self.ratio):
+            raise ValueError(
+                f"proba has shape {np.shape(proba)}; give one column for each of the "
+                f"{len(self.ratio)} classes of the estimate, as predict_proba does."
+            )
         if isinstance(prior, str) and prior == "target":
             ratio = self.ratio
             if (ratio == 1).all():
