@@ -474,7 +474,7 @@ def test_correction_by_hand():
     np.testing.assert_allclose(found.correct(proba, [9, 1])[0], [6 / 7, 1 / 7])
     assert found.correct(proba, "source") is proba
     for wrong in (proba[0], np.ones((2, 3)) / 3):
-        with pytest.raises(ValueError, match="proba has shape .* of the 2 classes"):
+        with pytest.raises(ValueError, match=r"proba has shape .* of the 2 classes"):
             found.correct(wrong)
 
 
