@@ -16,6 +16,7 @@ from adaptlearn.imbalance._mlls import em_step, mlls, mlls_covariance
 from adaptlearn.imbalance._predictions import log_proba, read_predictions
 from adaptlearn.imbalance._qp import qp
 from adaptlearn.imbalance._rlls import rlls
+from adaptlearn.imbalance.label_shift import _bootstrap
 
 METHODS = ["mlls", "auto", "rlls", "bbse", "qp"]
 every_method = pytest.mark.parametrize("method", METHODS)
@@ -334,6 +335,19 @@ def test_intervals_cover(method):
     assert 0.78 <= np.mean(covered) <= 0.98  # 60 intervals of 90 %
 
 
+def test_intervals_hold_their_share_of_the_gaps():
+    predictions, drawn = read_predictions(*ten_rows(4)), []
+
+    def solve(sample, start):
+        drawn.append(np.array([len(drawn), 1.0]) / sample.prior)
+        return drawn[-1], None
+
+    # 19 draws 0, ..., 18 have 20 gaps beside and between them: 18 of 20 lie in from 0 to 18.
+    low, high = _bootstrap(predictions, solve, None, 19, 0.9, np.random.RandomState(0))
+    np.testing.assert_allclose([low[0], high[0]], [0, 18])
+    np.testing.assert_allclose([low[1], high[1]], 1)
+
+
 def test_intervals_follow_the_seed_and_the_level():
     data = make_label_shift(200, 200, n_classes=3, random_state=0)
     np.random.seed(0)  # noqa: NPY002
@@ -400,6 +414,19 @@ def test_classes_that_look_alike_warn(method):
         )
 
 
+@pytest.mark.parametrize(
+    "n_rare, problem", [(12, "knows class 'rare', of which 12 source rows"), (5, "Few held-out")]
+)
+def test_a_rare_class_that_is_hardly_known_warns(n_rare, problem):
+    data = make_label_shift(2000, 500, n_classes=3, class_sep=1.5, random_state=0)
+    rare = data.codes_source == 2
+    rows = np.flatnonzero(~rare | (rare.cumsum() <= n_rare))
+    given = data.proba_source[rows], data.codes_source[rows], data.proba_target
+    with pytest.warns(UserWarning, match=problem):
+        found = estimate_label_shift(*given, classes=["a", "b", "rare"])
+    assert len(found.problems) == 1
+
+
 def moved(data, how_far=0.4):
     """The target's predictions lose confidence, as under domain shift."""
     flat = data.proba_target**how_far
@@ -446,6 +473,9 @@ def test_correction_by_hand():
     np.testing.assert_allclose(found.correct(proba, "uniform")[0], [0.4, 0.6])
     np.testing.assert_allclose(found.correct(proba, [9, 1])[0], [6 / 7, 1 / 7])
     assert found.correct(proba, "source") is proba
+    for wrong in (proba[0], np.ones((2, 3)) / 3):
+        with pytest.raises(ValueError, match=r"proba has shape .* of the 2 classes"):
+            found.correct(wrong)
 
 
 def test_correction_is_on_calibrated_probabilities():

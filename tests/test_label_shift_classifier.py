@@ -14,7 +14,12 @@ from sklearn.dummy import DummyClassifier
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict
+from sklearn.model_selection import (
+    GridSearchCV,
+    StratifiedKFold,
+    TunedThresholdClassifierCV,
+    cross_val_predict,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -185,6 +190,17 @@ def test_sides_at_predict():
     np.testing.assert_array_equal(
         clf.predict_proba(X, sample_domain="source"), clf.predict_proba(X)
     )
+
+
+def test_a_row_is_answered_the_same_beside_rows_of_the_other_side():
+    Xs, ys, Xt, _ = blobs()
+    ys = (ys > 0).astype(int)
+    cautious = TunedThresholdClassifierCV(LogisticRegression(), scoring="recall", cv=2)
+    clf = LabelShiftClassifier(cautious, method="mlls", cv=2).fit(Xs, ys, X_target=Xt)
+    X, domain = np.concatenate([Xs, Xt]), np.repeat([0, -1], [len(Xs), len(Xt)])
+    alone = np.concatenate([clf.predict(Xs, sample_domain="source"), clf.predict(Xt)])
+    assert (clf.estimator_.predict(Xs) != clf.estimator_.predict_proba(Xs).argmax(1)).any()
+    np.testing.assert_array_equal(clf.predict(X, sample_domain=domain), alone)
 
 
 @pytest.mark.parametrize("names", [["a", "b", "c"], [-1, 1, 5], [20, 40, 60]])

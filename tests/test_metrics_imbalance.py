@@ -32,7 +32,8 @@ def test_worst_class_recall_by_hand():
     [
         (lambda: metrics.worst_class_recall([], []), "empty"),
         (lambda: metrics.worst_class_recall([0], [0, 1]), "inconsistent"),
-        (lambda: metrics.worst_class_recall([0], [0], sample_weight=[0]), "zero on every row"),
+        (lambda: metrics.worst_class_recall([0], [0], sample_weight=[0]), "not all zero"),
+        (lambda: metrics.worst_class_recall([0], [0], sample_weight=[-1]), "not negative"),
         (lambda: metrics.shot_accuracy([0], [0], {0: 5}, many=1, few=2), "few=2 and many=1"),
         (lambda: metrics.calibration_error([0], [[0.5, 0.6]]), "class probabilities"),
         (lambda: metrics.calibration_error([0], [[0.5, 0.5]]), "2 columns for 1 classes"),
@@ -43,6 +44,15 @@ def test_worst_class_recall_by_hand():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("score", [metrics.worst_class_recall, metrics.domain_report])
+def test_strings_are_not_compared_with_numbers(score):
+    with pytest.raises(TypeError, match=r"y_true holds numbers and y_pred strings.*astype"):
+        score([0, 1, 0], ["0", "1", "0"])
+    with pytest.raises(TypeError, match="y_true holds strings and y_pred numbers"):
+        score(np.array(["0", "1"], dtype=object), [0, 1])
+    score([True, False], [1.0, 0.0])
 
 
 def test_shot_accuracy_by_hand():

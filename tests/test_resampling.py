@@ -331,8 +331,11 @@ def test_errors(resampler, change, message):
 def test_nan_is_refused_where_values_are_looked_at():
     X, y, domain = two_domains()
     X[np.flatnonzero(domain == 1)[0], 0] = np.nan
-    with pytest.raises(ValueError, match=r"refuses domain 1.*NaN"):
+    with pytest.raises(ValueError, match=r"(?s)refuses domain 1.*NaN.*fill missing ones"):
         DomainResampler(SMOTE3).fit_resample(X, y, sample_domain=domain)
+    words = pd.DataFrame({"number": X[:, 1], "word": "a"})
+    with pytest.raises(ValueError, match=r"SMOTE refuses.*to float.*encode text first"):
+        DomainResampler(SMOTE3).fit_resample(words, y, sample_domain=domain)
     DomainResampler(OVER).fit_resample(X, y, sample_domain=domain)
 
 
@@ -364,9 +367,12 @@ class Recorder(ClassifierMixin, BaseEstimator):
     __metadata_request__fit = {"sample_domain": True, "sample_weight": True, "group": True}
     __metadata_request__predict = {"sample_domain": True}
 
-    def fit(self, X, y, *, sample_domain=None, sample_weight=None, group=None, alpha=None):
+    def fit(
+        self, X, y, *, sample_domain=None, sample_weight=None, group=None, alpha=None, X_target=None
+    ):
         self.classes_ = np.unique(np.asarray(y)[np.asarray(y) != -1])
         self.seen_ = X, y, sample_domain, sample_weight, group, alpha
+        self.X_target_ = X_target
         return self
 
     def predict(self, X, *, sample_domain=None):
@@ -397,6 +403,15 @@ def test_every_per_row_argument_follows(routing, sampler):
     assert clf.predict(X).shape == (120,) and clf.estimator_.domain_ is None
     clf.predict(X, sample_domain=domain)
     assert clf.estimator_.domain_ is domain
+
+
+@pytest.mark.parametrize("sampler", [OVER, SMOTE3], ids=["over", "smote"])
+def test_target_rows_are_no_argument_per_row(sampler):
+    X, y, domain = numbered()
+    X, y = X[domain == 0], y[domain == 0]
+    X_target = X + 100  # as many rows as X
+    clf = ResampledClassifier(Recorder(), sampler).fit(X, y, X_target=X_target)
+    assert clf.estimator_.X_target_ is X_target and len(clf.estimator_.seen_[0]) > len(X)
 
 
 def test_weights_of_rows_made_up():

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.metrics import balanced_accuracy_score, f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score, get_scorer
 from sklearn.model_selection import (
     GridSearchCV,
     StratifiedKFold,
     TunedThresholdClassifierCV,
     cross_val_predict,
 )
+from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.svm import LinearSVC
 from two_sides import PerSide
 
 from adaptlearn import (
@@ -76,6 +78,21 @@ def test_values_of_many_predictions_at_once(metric, weighted):
     # A function gives the same as the name.
     same = Objective(FUNCTIONS[metric], y, np.arange(4), weight).values(rival, order, cuts, 2)
     np.testing.assert_allclose(same, values, atol=1e-12)
+
+
+@pytest.mark.parametrize("metric", sorted(METRICS))
+def test_weights_that_cancel_leave_no_rounding(metric):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 4, 64)
+    objective = Objective(metric, y, np.arange(4), rng.random(64))
+    # After the last cut no row of the other classes is right, but weights that are added and taken
+    # away one by one do not come to exactly 0.
+    order, cuts = rng.permutation(64), np.array([0, 32, 64])
+    for k in range(4):
+        rival = np.where(y == k, (y + 1) % 4, y)
+        values = objective.values(rival, order, cuts, k)
+        last = objective.value(np.full(64, k))
+        np.testing.assert_allclose(values[-1], last, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("metric", sorted(METRICS))
@@ -293,11 +310,20 @@ def test_rare_classes_may_miss_in_a_fold():
         TunedThresholdsClassifier(LogisticRegression(), cv=20).fit(X[:20], y[:20])
 
 
+def test_a_single_class_has_nothing_to_tune():
+    X, y = long_tail()
+    clf = TunedThresholdsClassifier(GaussianNB()).fit(X, np.full(len(y), "a"))
+    assert clf.offsets_.tolist() == [0] and clf.base_score_ == clf.best_score_ == 1
+    assert set(clf.predict(X)) == {"a"} and (clf.predict_proba(X) == 1).all()
+
+
 @pytest.mark.parametrize(
     "clf, message",
     [
         (TunedThresholdsClassifier(LogisticRegression(), "f1macro"), "Did you mean 'f1_macro'"),
         (TunedThresholdsClassifier(Ridge()), "Ridge.* is not a classifier"),
+        (TunedThresholdsClassifier(LinearSVC()), "LinearSVC.* has no predict_proba.*Calibrated"),
+        (TunedThresholdsClassifier(LogisticRegression(), get_scorer("f1_macro")), "is a scorer"),
         (TunedThresholdsClassifier(LogisticRegression(), target_labels=0), "target_labels=0"),
         (TunedThresholdsClassifier(LogisticRegression(), cv=1), "k-fold|n_splits"),
     ],

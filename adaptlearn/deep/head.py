@@ -92,7 +92,8 @@ class HeadRetrainer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Classifie
     old head hardly knows the rarest classes: "crt" helps most by far.
 
     Learn the features with ``sampling="instance"`` and a plain loss: Kang et al. found them best.
-    After "crt" and "lws" the probabilities stand for equally frequent classes.
+    After "crt" and "lws" the probabilities stand for equally frequent classes; those of "tau_norm"
+    are taken to, which a small tau does not reach.
 
     References
     ----------

@@ -147,12 +147,23 @@ def describe_problems(predictions, spectrum, misfit, names):
     if len(present) > 1 and spectrum.smallest < _CLEAR * spectrum.noise:
         size = np.abs(spectrum.direction)
         alike = [present[k] for k in np.sort(np.flatnonzero(size > 0.4 * size.max()))]
-        problems.append(
-            f"The classifier does not tell the classes {alike} apart on held-out source rows "
+        numbers = (
             f"(smallest singular value of its confusion matrix {spectrum.smallest:.2g}, standard "
-            f"error {spectrum.noise:.2g}), so their proportions on the target cannot be told "
-            "either. Use a better classifier, or merge these classes."
+            f"error {spectrum.noise:.2g})"
         )
+        if len(alike) > 1:
+            problems.append(
+                f"The classifier does not tell the classes {alike} apart on held-out source rows "
+                f"{numbers}, so their proportions on the target cannot be told either. Use a "
+                "better classifier, or merge these classes."
+            )
+        elif alike[0] not in few:  # one class, rare or hardly ever predicted
+            rows = counts[present.index(alike[0])]
+            problems.append(
+                f"It is uncertain whether the classifier knows class {alike[0]!r}, of which {rows} "
+                f"source rows were held out {numbers}, and so is its proportion on the target. "
+                "Use a better classifier, get more rows of the class, or merge it with another."
+            )
     domain_shift = misfit.p_value < _P_VALUE and misfit.share > _UNEXPLAINED
     if domain_shift:
         problems.append(

@@ -7,6 +7,7 @@ from html import escape
 
 import numpy as np
 
+from .._tables import html_table, text_table
 from ._calibration import Calibration
 
 
@@ -80,6 +81,11 @@ class LabelShift:
         ndarray of shape (n_rows, n_classes)
         """
         prior = read_prior(prior, len(self.ratio))
+        if np.ndim(proba) != 2 or np.shape(proba)[1] != len(self.ratio):
+            raise ValueError(
+                f"proba has shape {np.shape(proba)}; give one column for each of the "
+                f"{len(self.ratio)} classes of the estimate, as predict_proba does."
+            )
         if isinstance(prior, str) and prior == "target":
             ratio = self.ratio
             if (ratio == 1).all():
@@ -94,23 +100,14 @@ class LabelShift:
         facts = f"method={self.method!r}, n_source={self.n_source}, n_target={self.n_target}"
         if self.method == "auto":
             facts += f", shrinkage={self.shrinkage:.2f}"
-        header, rows = self._table()
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        lines = [
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in (header, *rows)
-        ]
-        return "\n".join([f"LabelShift({facts})", *lines])
+        return f"LabelShift({facts})\n" + text_table(*self._table(), n_left=0)
 
     def _repr_html_(self):
-        header, rows = self._table()
-        cells = [[f"<td>{escape(cell)}</td>" for cell in row] for row in rows]
-        head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
-        body = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
         notes = "".join(f"<p>{escape(text)}</p>" for text in self.problems)
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+        return html_table(*self._table()) + notes
 
     def _table(self):
+        """Column titles and cells, as text."""
         header = ["class", "source", "target", "ratio"]
         columns = [self.source_prior, self.target_prior]
         rows = [

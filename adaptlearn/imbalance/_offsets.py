@@ -6,6 +6,8 @@ import numpy as np
 
 # Where a metric is flat, the mean recall says which way is up.
 _TIE = 1e-6
+# A recall below this is one of 0.
+_NONE = 1e-12
 
 
 def _recalls(correct, predicted, support):
@@ -99,6 +101,8 @@ class Objective:
 
         correct, predicted = self._counts(rival)
         correct = correct + running(k, own == k) - running(own, own == other)
+        # Weights that cancel leave rounding, of which the root of a product would make much.
+        correct[correct < _NONE * self.support] = 0.0
         predicted = predicted + running(k, 1) - running(other, 1)
         counts = correct, predicted, self.support
         return METRICS[self.metric](*counts) + _TIE * _balanced_accuracy(*counts)

@@ -59,8 +59,19 @@ def inner_has(name):
     return check
 
 
-def is_per_row(value, n):
+def check_predicts_proba(estimator, why):
+    """Raise for a classifier without ``predict_proba``, saying what the probabilities are for."""
+    if not hasattr(estimator, "predict_proba"):
+        raise TypeError(
+            f"estimator={estimator!r:.80} has no predict_proba, and {why}. Wrap it: "
+            "CalibratedClassifierCV(estimator)."
+        )
+
+
+def is_per_row(name, value, n):
     """Whether a fit argument holds one entry for each of the n rows."""
+    if name.rpartition("__")[2] == "X_target":  # rows of the other side, however many they are
+        return False
     rows = (hasattr(value, "shape") and len(value.shape)) or isinstance(value, (list, tuple))
     return bool(rows) and n_rows(value) == n
 

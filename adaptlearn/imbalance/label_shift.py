@@ -196,7 +196,8 @@ def _bootstrap(predictions, solve, calibration, n_bootstrap, confidence, rng):
         )
         priors[b] = solve(sample, calibration)[0] * sample.prior
     tail = (1 - confidence) / 2
-    return np.quantile(priors, [tail, 1 - tail], axis=0)
+    # "weibull": of n + 1 gaps between n draws as many lie inside as the level says.
+    return np.quantile(priors, [tail, 1 - tail], axis=0, method="weibull")
 
 
 def _kept_share(ratio, predictions, calibration, kind, dispersion):

@@ -16,6 +16,7 @@ from .._wrapping import Wrapper
 from ._calibration import fit_calibration
 from ._label_shift_result import prior_ratio, read_prior, reweight
 from ._out_of_fold import fit_clone, predict_out_of_fold
+from ._wrapper import check_predicts_proba
 from .label_shift import check_parameters, estimate_label_shift
 
 
@@ -230,11 +231,16 @@ class LabelShiftClassifier(Wrapper):
         ndarray of shape (n_rows,)
         """
         check_is_fitted(self)
+        X = as_container(X)
         proba = self.estimator_.predict_proba(X)
         corrected = self._correct(proba, sample_domain)
-        if corrected is proba:  # not every classifier predicts its most probable class
+        same = np.flatnonzero((corrected == proba).all(1))
+        if len(same) == len(proba):
             return self.estimator_.predict(X)
-        return self.classes_[corrected.argmax(1)]
+        predicted = self.classes_[corrected.argmax(1)]
+        if len(same):  # not every classifier predicts its most probable class
+            predicted[same] = self.estimator_.predict(take_rows(X, same))
+        return predicted
 
     def score(self, X, y, sample_weight=None, *, sample_domain=None):
         """Accuracy on the labelled rows.
@@ -282,11 +288,7 @@ class LabelShiftClassifier(Wrapper):
                 f"estimator={self.estimator!r:.80} is not a classifier; give one, such as "
                 "LogisticRegression()."
             )
-        if not hasattr(self.estimator, "predict_proba"):
-            raise TypeError(
-                f"estimator={self.estimator!r:.80} has no predict_proba, and proportions are "
-                "estimated from probabilities. Wrap it: CalibratedClassifierCV(estimator)."
-            )
+        check_predicts_proba(self.estimator, "proportions are estimated from probabilities")
         check_parameters(self.method, self.calibration, False, self.n_bootstrap, self.confidence)
         if isinstance(self.cv, (int, np.integer)) and (isinstance(self.cv, bool) or self.cv < 2):
             raise ValueError(

@@ -75,7 +75,7 @@ class _Resampled(EstimatorWrapper):
         seen = np.arange(len(rows)) if inner.adaptive else np.flatnonzero(eligible[rows])
         params = {
             name: take_rows(_follow(name, value, new, domain, strata, eligible), seen)
-            if is_per_row(value, n)
+            if is_per_row(name, value, n)
             else value
             for name, value in inner.params.items()
         }

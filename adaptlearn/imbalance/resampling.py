@@ -259,9 +259,10 @@ def _resample_domain(sampler, X, y, rows, d):
         shown = ", ".join(f"{label!s}: {count}" for label, count in counts.items())
         raise ValueError(
             f"{name} refuses domain {d}, whose labelled rows are by class {{{shown}}}: {error} "
-            "Each domain is resampled by itself: let the sampler ask for less (fewer neighbours; "
-            "a sampling_strategy that is 'auto' or a function of y), merge small domains in "
-            "sample_domain, or take RandomOverSampler()."
+            "Each domain is resampled by itself. Where rows are too few, let the sampler ask for "
+            "less (fewer neighbours; a sampling_strategy that is 'auto' or a function of y) or "
+            "merge small domains in sample_domain. Where values are the trouble, fill missing ones "
+            "and encode text first (SMOTENC takes categories). RandomOverSampler() takes any rows."
         ) from error
     y_new, origin = np.asarray(y_new), _origin(sampler, len(y), len(y_new))
     if lonely:

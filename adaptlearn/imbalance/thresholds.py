@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import numbers
 
 import numpy as np
@@ -16,6 +17,7 @@ from ._offsets import METRICS, Objective, tune_offsets
 from ._wrapper import (
     ClassifierWrapper,
     InnerFit,
+    check_predicts_proba,
     inner_has,
     is_per_row,
     read_rows,
@@ -126,11 +128,8 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         self : object
         """
         self._check_inner()
-        if not callable(self.scoring) and self.scoring not in METRICS:
-            raise ValueError(
-                f"scoring={self.scoring!r} is not known; a function metric(y_true, y_pred) or a "
-                f"name: {did_you_mean(self.scoring, sorted(METRICS))}"
-            )
+        check_predicts_proba(self.estimator, "thresholds are set on probabilities")
+        _check_scoring(self.scoring)
         X, y = as_container(X), as_container(y)
         n = n_rows(X)
         labels, labelled, domain = read_rows(y, n, sample_domain)
@@ -144,7 +143,7 @@ class TunedThresholdsClassifier(ClassifierWrapper):
             """The estimator, fitted on some of the tuned rows and on all other rows it may see."""
             rows = np.sort(np.concatenate([rows, always]))
             params = {
-                name: take_rows(value, rows) if is_per_row(value, n) else value
+                name: take_rows(value, rows) if is_per_row(name, value, n) else value
                 for name, value in inner.params.items()
             }
             y_fit = take_rows(y, rows) if inner.adaptive else labels[rows]
@@ -152,22 +151,21 @@ class TunedThresholdsClassifier(ClassifierWrapper):
 
         counting = tuned if weight is None else tuned[weight[tuned] > 0]
         classes, codes = np.unique(labels[counting], return_inverse=True)
-        offsets = np.zeros(len(classes))
-        if len(classes) > 1:
-            scores = np.full((n, len(classes)), np.log(_FLOOR))
-            for train, test in self._folds(labels[tuned]):
-                fitted, rows = fit_on(tuned[train]), tuned[test]
-                proba = respond(fitted, "predict_proba", take_rows(X, rows), domain[rows])
-                known = np.isin(fitted.classes_, classes)
-                columns = np.searchsorted(classes, fitted.classes_[known])
-                scores[np.ix_(rows, columns)] = np.log(np.maximum(proba[:, known], _FLOOR))
-            scores = scores[counting]
-            weight = None if weight is None else weight[counting]
-            objective = Objective(self.scoring, codes, classes, weight)
-            offsets = tune_offsets(scores, objective)
-            self.base_score_ = objective.score(scores.argmax(axis=1))
-            self.best_score_ = objective.score((scores + offsets).argmax(axis=1))
+        several = len(classes) > 1
+        scores = np.full((n, len(classes)), np.log(_FLOOR))
+        for train, test in self._folds(labels[tuned]) if several else ():
+            fitted, rows = fit_on(tuned[train]), tuned[test]
+            proba = respond(fitted, "predict_proba", take_rows(X, rows), domain[rows])
+            known = np.isin(fitted.classes_, classes)
+            columns = np.searchsorted(classes, fitted.classes_[known])
+            scores[np.ix_(rows, columns)] = np.log(np.maximum(proba[:, known], _FLOOR))
+        scores = scores[counting]
+        weight = None if weight is None else weight[counting]
+        objective = Objective(self.scoring, codes, classes, weight)
+        offsets = tune_offsets(scores, objective) if several else np.zeros(1)
         self.estimator_ = fit_on(tuned)
+        self.base_score_ = objective.score(scores.argmax(axis=1))
+        self.best_score_ = objective.score((scores + offsets).argmax(axis=1))
         # A class whose rows all have weight 0 is known to the estimator and not tuned.
         table = dict(zip(classes.tolist(), offsets, strict=True))
         self.offsets_ = np.array([table.get(c, 0.0) for c in self.classes_.tolist()])
@@ -214,3 +212,18 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         z = self._adjusted(X, sample_domain)
         proba = np.exp(z - z.max(axis=1, keepdims=True))
         return proba / proba.sum(axis=1, keepdims=True)
+
+
+def _check_scoring(scoring):
+    if not callable(scoring):
+        if scoring not in METRICS:
+            raise ValueError(
+                f"scoring={scoring!r} is not known; a function metric(y_true, y_pred) or a "
+                f"name: {did_you_mean(scoring, sorted(METRICS))}"
+            )
+    elif "estimator" in inspect.signature(scoring).parameters:
+        raise TypeError(
+            f"scoring={scoring!r} is a scorer, which is called with an estimator. Give the metric "
+            "itself, metric(y_true, y_pred): for example balanced_accuracy_score, or "
+            "functools.partial(fbeta_score, beta=2, average='macro')."
+        )

@@ -7,22 +7,35 @@ from typing import NamedTuple
 import numpy as np
 from sklearn.utils import check_consistent_length, column_or_1d
 
+from .._labels import read_weight
+
 __all__ = ["ShotAccuracy", "shot_accuracy", "worst_class_recall"]
+
+
+def check_same_kind(y_true, y_pred):
+    """Raise where labels are strings on one side alone: none would ever be right."""
+    kinds = [{isinstance(label, str) for label in np.unique(y).tolist()} for y in (y_true, y_pred)]
+    if len(set.union(*kinds)) > 1:
+        names = ["strings" if True in kind else "numbers" for kind in kinds]
+        raise TypeError(
+            f"y_true holds {names[0]} and y_pred {names[1]}; a label and a prediction would never "
+            "be equal. Convert one of them, for example with y_true.astype(y_pred.dtype)."
+        )
 
 
 def class_recalls(y_true, y_pred, sample_weight=None):
     """Labels in `y_true` that have weight, in order, and the recall of each."""
     y_true, y_pred = column_or_1d(y_true), column_or_1d(y_pred)
-    check_consistent_length(y_true, y_pred, sample_weight)
+    check_consistent_length(y_true, y_pred)
     if not len(y_true):
         raise ValueError("y_true is empty; give at least one labelled row.")
-    weight = np.ones(len(y_true)) if sample_weight is None else np.asarray(sample_weight, float)
+    check_same_kind(y_true, y_pred)
+    weight = read_weight(sample_weight, len(y_true), np.ones(len(y_true), dtype=bool))
+    weight = np.ones(len(y_true)) if weight is None else weight
     labels, codes = np.unique(y_true, return_inverse=True)
     support = np.bincount(codes, weights=weight)
     hits = np.bincount(codes, weights=weight * (y_true == y_pred))
     present = support > 0
-    if not present.any():
-        raise ValueError("sample_weight is zero on every row; nothing is left to score.")
     return labels[present], hits[present] / support[present]
 
 
@@ -86,6 +99,10 @@ def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
     -------
     ShotAccuracy
         Named tuple ``(many, medium, few)``; NaN where no class of `y_true` is in the group.
+
+    Notes
+    -----
+    As a score: ``LabelledScorer(make_scorer(lambda y, p: shot_accuracy(y, p, counts).few))``.
 
     References
     ----------

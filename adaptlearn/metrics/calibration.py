@@ -41,6 +41,11 @@ def calibration_error(y_true, proba, *, classes=None, n_bins=15, per_class=False
     error : float or ndarray of shape (n_classes,)
         Between 0 and 1.
 
+    Notes
+    -----
+    As a score, ``LabelledScorer(make_scorer(calibration_error, classes=classes,
+    response_method="predict_proba", greater_is_better=False))``; `classes`, as a fold may miss one.
+
     References
     ----------
     Kull et al., "Beyond temperature scaling: obtaining well-calibrated multi-class probabilities

@@ -10,6 +10,7 @@ from sklearn.utils import check_consistent_length, column_or_1d
 from .._domains import read_domains, read_sample_domain
 from .._labels import read_labels
 from .._tables import html_table, text_table
+from .by_class import check_same_kind
 
 __all__ = ["DomainReport", "domain_report"]
 
@@ -96,6 +97,7 @@ def domain_report(y_true, y_pred, sample_domain=None):
     y_pred = read_labels(column_or_1d(y_pred))[0]
     check_consistent_length(labels, y_pred)
     is_target, labelled = read_domains(y_true, sample_domain)
+    check_same_kind(labels[labelled], y_pred)
     domain = np.where(is_target, -1, 0)
     if sample_domain is not None and not isinstance(sample_domain, str):
         domain = read_sample_domain(sample_domain, len(labels))
