@@ -459,7 +459,41 @@ def test_arrays_that_are_no_images(X, match):
         shown(X)
 
 
-@pytest.mark.parametrize("X", ["photo.jpg", 3, [3], [None]])
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+def test_missing_rows_are_bad_rows(missing):
+    rows = [PICTURES[0], missing, PICTURES[1]]
+    with pytest.raises(ValueError, match=r"row 1 of X .*it is missing.*errors='skip'"):
+        shown(rows)
+    with pytest.warns(UserWarning, match=r"1 image is left out.*row 1 of X .*it is missing"):
+        seen = shown(rows, errors="skip")
+    np.testing.assert_array_equal(seen[[0, 2]], shown(PICTURES[:2]))
+    assert np.isnan(seen[1]).all()
+
+
+def test_missing_paths_of_any_container(bad_paths):
+    paths = [str(bad_paths[0]), None, str(bad_paths[2])]
+    expected = extractor(Pixels()).fit_transform(paths[::2])
+    frame = pd.DataFrame({"photo": paths, "size": [1, 2, 3]})
+    table = ColumnTransformer([("photo", extractor(Pixels(), errors="skip"), ["photo"])])
+    made = {
+        "list": lambda: extractor(Pixels(), errors="skip").fit_transform(paths),
+        "Series": lambda: extractor(Pixels(), errors="skip").fit_transform(frame["photo"]),
+        "polars": lambda: extractor(Pixels(), errors="skip").fit_transform(pl.Series(paths)),
+        "column": lambda: table.fit_transform(frame),
+        "none but missing": lambda: table.transform(frame.assign(photo=None)),
+    }
+    for name, make in made.items():
+        with pytest.warns(UserWarning, match=r"row 1 of X cannot be read as an image"):
+            found = make()
+        assert np.isnan(found[1]).all(), name
+        if name != "none but missing":
+            np.testing.assert_array_equal(found[::2], expected)
+
+
+@pytest.mark.parametrize("X", ["photo.jpg", 3, [3], [3.5]])
 def test_rows_that_are_no_images(X):
     with pytest.raises(TypeError, match="image"):
         shown(X)

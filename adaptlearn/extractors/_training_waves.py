@@ -50,7 +50,8 @@ class TrainableWavesMixin:
         return encoder_of(module)
 
     def _prepare(self, rows, network, keep):
-        front, bad = self._front(network), BadRows("a sound", "raise")
+        advice = "Training and predicting need every row: leave it out."
+        front, bad = self._front(network), BadRows("a sound", "raise", advice)
         numbers = np.arange(len(rows))
         lengths = [self._length(i, row, front, bad) for i, row in enumerate(rows)]
         _, sizes = self._cut(np.array(lengths), numbers, self._most_samples(front), front.rate)

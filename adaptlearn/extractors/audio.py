@@ -80,9 +80,9 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
         cuts them in the fewest windows of equal length and takes the mean of their features.
         "truncate" reads their beginning, and warns.
     errors : {"raise", "skip"}, default="raise"
-        Of files and sounds that cannot be read, or are shorter than one frame of the model (25
-        milliseconds for most). "skip" gives a row of NaN (there is one row for each sound, always)
-        and one warning that names the rows.
+        Of files and sounds that cannot be read, are missing (None, NaN), or are shorter than one
+        frame of the model (25 milliseconds for most). "skip" gives a row of NaN (there is one row
+        for each sound, always) and one warning that names the rows.
     normalize : bool, default=False
         Scale each row to length 1.
     batch_size : int, default="auto"

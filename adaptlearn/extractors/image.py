@@ -56,8 +56,8 @@ class ImageExtractor(Extractor):
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of arrays are. "auto" looks for a length of 1, 3 or 4.
     errors : {"raise", "skip"}, default="raise"
-        Of files and images that cannot be read. "skip" gives a row of NaN (there is one row for
-        each image, always) and one warning that names the rows.
+        Of files and images that cannot be read, or are missing (None, NaN). "skip" gives a row of
+        NaN (there is one row for each image, always) and one warning that names the rows.
     normalize : bool, default=False
         Scale each row to length 1.
     batch_size : int, default="auto"

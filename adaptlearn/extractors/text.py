@@ -13,7 +13,7 @@ from ._fingerprint import describe, digest
 from ._layers import hidden_layer
 from ._models import once_per_process
 from ._pooling import pool_tokens, trained_pooler
-from ._rows import column
+from ._rows import column, is_missing
 from ._tokens import (
     call,
     encode,
@@ -161,7 +161,7 @@ class TextExtractor(Extractor):
         texts = column(X, self._row_is)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
-                missing = text is None or text != text or type(text).__name__ == "NAType"
+                missing = is_missing(text)
                 raise (ValueError if missing else TypeError)(
                     f"row {row} of X is {text!r}, not a text. "
                     + ("Put '' for missing texts." if missing else "Convert it with str().")
