@@ -41,6 +41,8 @@ class TrainableWavesMixin:
         if getattr(config, "apply_spec_augment", False):
             # It would draw from NumPy's global generator; augment="spec_augment" does the same.
             config.apply_spec_augment = False
+        if self.layer != -1 and getattr(config, "layerdrop", 0):
+            config.layerdrop = 0.0  # layers that are left out would not be counted
         for layer in list(network.module.modules()):
             if parametrize.is_parametrized(layer, "weight"):
                 _fold(layer)
