@@ -641,3 +641,15 @@ def test_files_need_pillow(monkeypatch, paths):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"adaptlearn\[pretrained\]"):
         shown(paths)
+
+
+def make_pixels():
+    return Pixels()
+
+
+def test_factory():
+    one = extractor("test_image_extractor:make_pixels").fit(PICTURES)
+    np.testing.assert_array_equal(
+        one.transform(PICTURES), extractor(Pixels()).fit_transform(PICTURES)
+    )
+    assert len(pickle.dumps(one)) < 2000

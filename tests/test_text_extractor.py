@@ -435,6 +435,11 @@ def test_no_weights_and_no_tokenizer(bert):
         extractor(bert).fit_transform(TEXTS)
 
 
+def test_bytes_are_no_texts():
+    with pytest.raises(TypeError, match=r"row 1 of X is b'a', not a text. Decode it."):
+        extractor(torch.nn.Embedding(9, 2), tokenizer=lambda texts: texts).fit(["", b"a"])
+
+
 def traced(module):
     return torch.jit.trace(module, torch.zeros((1, 3), dtype=torch.long))
 

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, clone
 
 from .._compat import Interval, validate_parameter_constraints
+from ..extractors.base import Extractor
 from ._raw import is_extractor
 
 _MODES = ("auto", "frozen", "head", "gradual", "full", "lora")
@@ -183,6 +184,11 @@ def settled_mode(estimator):
         "plain": the network is trained as one.
     """
     mode, backbone = settings_of(estimator.finetune).mode, estimator.backbone
+    if isinstance(backbone, type) and issubclass(backbone, Extractor):
+        raise TypeError(
+            f"backbone={backbone.__name__} is a class; give an object with the model that it "
+            f"loads: {backbone.__name__}('organisation/model')."
+        )
     if backbone is None:
         if mode != "auto":
             raise ValueError(

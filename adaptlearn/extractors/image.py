@@ -201,7 +201,7 @@ class ImageExtractor(Extractor):
         made = read_ahead(lambda row: steps.resize(to_tensor(row)), rows, n_readers(device), size)
         with closing(made):
             for place, (number, row, get) in enumerate(zip(numbers, rows, made, strict=True)):
-                image = self._made(get, number, row, bad)
+                image = self._image(get, number, row, bad)
                 if image is None:
                     continue
                 group = waiting.setdefault((image.shape, image.dtype), [])
@@ -214,7 +214,7 @@ class ImageExtractor(Extractor):
             yield _batch(group, steps)
         bad.warn()
 
-    def _made(self, get, number, row, bad):
+    def _image(self, get, number, row, bad):
         """A resized image; None for a row that is left out."""
         try:
             return get()

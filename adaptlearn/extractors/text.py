@@ -163,11 +163,12 @@ class TextExtractor(Extractor):
         texts = column(X, self._row_is)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
-                missing = is_missing(text)
-                raise (ValueError if missing else TypeError)(
-                    f"row {row} of X is {text!r}, not a text. "
-                    + ("Put '' for missing texts." if missing else "Convert it with str().")
-                )
+                if is_missing(text):
+                    raise ValueError(
+                        f"row {row} of X is {text!r}, not a text. Put '' for missing texts."
+                    )
+                how = "Decode it." if isinstance(text, bytes) else "Convert it with str()."
+                raise TypeError(f"row {row} of X is {text!r}, not a text. {how}")
         return texts
 
     def _digests(self, rows):
