@@ -478,6 +478,7 @@ def test_bad_files_are_skipped_as_rows_of_nan(bad_paths):
         ([PICTURES[0], b"no image"], r"row 1 of X cannot be read"),
         ([PICTURES[0], np.zeros((0, 4, 3), np.uint8)], "row 1 of X.*no pixels"),
         (np.zeros((2, 3, 8, 8, 3)), r"shape \(2, 3, 8, 8, 3\)"),
+        (PICTURES[0], r"shape \(32, 32, 3\).*A single image is a list of one: \[image\]"),
         ([PICTURES[0], np.zeros((2, 8, 8, 3))], r"row 1 of X has shape"),
     ],
 )

@@ -35,6 +35,11 @@ def read_images(X, channels):
                 f"X has shape {X.shape}. Images are (n, height, width, channels), (n, channels, "
                 "height, width), or (n, height, width) in grey."
             )
+        elif X.shape[2] in (3, 4):  # not many grey images that are three pixels wide
+            raise ValueError(
+                f"X has shape {X.shape}, which looks like one image in colour. A single image is a "
+                "list of one: [image]. (Grey images need a width other than 3 and 4.)"
+            )
         return X
     rows = column(X, "images")
     for i, row in enumerate(rows):
