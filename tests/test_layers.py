@@ -1,5 +1,6 @@
 """Layers above the one that is read are not run, and nothing else changes."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -95,10 +96,10 @@ class Blocks(nn.Module):
 def test_only_blocks_that_hand_on_their_vectors_are_left_out(network, needed, layer):
     x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
 
-    def run(all_layers):
-        return network(x, all_layers)
+    def run(module, all_layers):
+        return module(x, all_layers)
 
-    right = hidden_layer(run(True), layer)
+    right = hidden_layer(run(network, True), layer)
     for _ in range(3):
         network.n_runs = 0
         hidden, _ = run_to(network, layer, run)
@@ -111,13 +112,15 @@ def test_only_blocks_that_hand_on_their_vectors_are_left_out(network, needed, la
 
 def test_errors_of_the_network_pass_and_leave_no_hook():
     network = Blocks()
-    run_to(network, 1, lambda all_layers: network(torch.ones(2, 4), all_layers))
+    run_to(network, 1, lambda module, all_layers: module(torch.ones(2, 4), all_layers))
     for layer in (1, 2):
         with pytest.raises(RuntimeError):
-            run_to(network, layer, lambda all_layers: network(torch.ones(2, 5), all_layers) / 0)
+            run_to(
+                network, layer, lambda module, all_layers: module(torch.ones(2, 5), all_layers) / 0
+            )
     assert not any(block._forward_pre_hooks for block in network.blocks)
     with pytest.raises(ValueError, match=r"layer=7: .*0 \(embeddings\) to 3"):
-        run_to(network, 7, lambda all_layers: network(torch.ones(2, 4), all_layers))
+        run_to(network, 7, lambda module, all_layers: module(torch.ones(2, 4), all_layers))
 
 
 def test_threads_that_share_a_network_read_their_own_layers():
@@ -144,7 +147,7 @@ def test_gradients_and_random_draws_do_not_depend_on_what_ran_before():
     def gradients(module, layer=1):
         torch.manual_seed(0)
         hidden, _ = run_to(
-            module, layer, lambda all_layers: module(ids, output_hidden_states=all_layers)
+            module, layer, lambda module, all_layers: module(ids, output_hidden_states=all_layers)
         )
         (hidden * weights).sum().backward()
         drawn = torch.rand(1).item()
@@ -154,7 +157,7 @@ def test_gradients_and_random_draws_do_not_depend_on_what_ran_before():
     weights = torch.randn(2, 4, 16, generator=torch.Generator().manual_seed(1))
     first = gradients(text_model("bert").train())
     seen = text_model("bert")
-    run_to(seen, 1, lambda all_layers: seen(ids, output_hidden_states=all_layers))
+    run_to(seen, 1, lambda module, all_layers: module(ids, output_hidden_states=all_layers))
     module = seen.train()
     second = gradients(module)
     assert all(part.training for part in module.modules())
@@ -182,11 +185,24 @@ def test_a_backbone_does_not_run_what_it_does_not_read(checkpointing):
     last_block(body).register_forward_hook(lambda *_: runs.append(1))
     clf.partial_fit(texts, labels).predict(texts)
     assert not runs
+    body.apply(lambda part: part._forward_hooks.clear())  # the one of this test
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(texts), clf.predict_proba(texts))
     plain = FineTuneClassifier(
         extractor("text", "bert", layer=1), finetune="full", max_epochs=2, random_state=0,
         early_stopping=False,
     ).fit(texts, labels).partial_fit(texts, labels)  # fmt: skip
     np.testing.assert_allclose(clf.predict_proba(texts), plain.predict_proba(texts), atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_trained_network_with_a_layer_can_be_pickled(kind):
+    rows = TEXTS[:4]
+    clf = FineTuneClassifier(
+        extractor("text", kind, layer=1), finetune="full", max_epochs=1, random_state=0
+    ).fit(rows * 4, [0, 1, 0, 1] * 4)
+    again = pickle.loads(pickle.dumps(clf))
+    np.testing.assert_array_equal(again.predict_proba(rows), clf.predict_proba(rows))
 
 
 def test_layers_that_are_left_out_at_random_in_training_do_not_shift_the_count():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+import copy
 from functools import partial
 from threading import get_ident
 from weakref import WeakKeyDictionary, ref
@@ -26,33 +26,40 @@ def run_to(module, layer, run):
     layer : int
         0 is what goes into the first layer, -1 the last one as the model hands it out.
     run : callable
-        ``run(all_layers)`` calls the module, and asks for the vectors of all layers or not.
+        ``run(module, all_layers=...)`` calls a module, and asks for the vectors of all layers or
+        not.
     """
     if layer == -1 or torch.compiler.is_compiling():
-        answer = run(layer != -1)
+        answer = run(module, all_layers=layer != -1)
     elif module not in _NEXT and not module.training:
         answer = _run_and_see(module, run)
     else:
         if module not in _NEXT:  # aside: what is drawn at random must not depend on who was first
-            with _evaluated(module), torch.no_grad():
+            with torch.no_grad():
                 _run_and_see(module, run)
         block, seen = _NEXT[module].get(layer), []
         if block is not None:
-            _watched([block], partial(_stop, seen), partial(run, False))
+            _watched([block], partial(_stop, seen), partial(run, module, all_layers=False))
         if seen:
             return seen[0], None
-        answer = run(True)
+        answer = run(module, all_layers=True)
     return hidden_layer(answer, layer), answer
 
 
 def _run_and_see(module, run):
-    lists = [part for part in module.modules() if isinstance(part, torch.nn.ModuleList)]
+    # A copy with the same weights: models of transformers that have shown their layers keep hooks,
+    # which cannot be pickled.
+    tensors = (*module.parameters(), *module.buffers())
+    twin = copy.deepcopy(module, {id(tensor): tensor for tensor in tensors}).eval()
+    own = dict(zip(twin.modules(), module.modules(), strict=True))
+    lists = [part for part in own if isinstance(part, torch.nn.ModuleList)]
     handed = []  # a block and its input, in order; the inputs may be freed meanwhile
 
     def note(block, x):
-        handed.append((block, ref(x)))
+        handed.append((own[block], ref(x)))
 
-    answer = _watched({block for blocks in lists for block in blocks}, note, partial(run, True))
+    blocks = {block for blocks in lists for block in blocks}
+    answer = _watched(blocks, note, partial(run, twin, all_layers=True))
     layers = getattr(answer, "hidden_states", None) or ()
     calls, known = [block for block, _ in handed], {}
     for k, vectors in enumerate(layers[:-1]):
@@ -61,17 +68,6 @@ def _run_and_see(module, run):
             known[k] = known[k - len(layers)] = reader
     _NEXT[module] = known
     return answer
-
-
-@contextmanager
-def _evaluated(module):
-    training = [part for part in module.modules() if part.training]
-    module.eval()
-    try:
-        yield
-    finally:
-        for part in training:
-            part.training = True
 
 
 class _Reached(Exception):

@@ -328,7 +328,7 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
         n_dims = 3 if reads_spectrograms(module) else 2
 
         def features(batch):
-            hidden, answer = run_to(module, self.layer, partial(call, module, batch))
+            hidden, answer = run_to(module, self.layer, partial(call, inputs=batch))
             return self._pooled(module, network, hidden, answer, batch)
 
         return by_window(features, inputs, n_dims)

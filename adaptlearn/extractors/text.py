@@ -256,8 +256,7 @@ class TextExtractor(Extractor):
         return "The model takes no more; split long texts if their end matters."
 
     def _features(self, network, inputs):
-        run = partial(call, network.module, inputs)
-        hidden, answer = run_to(network.module, self.layer, run)
+        hidden, answer = run_to(network.module, self.layer, partial(call, inputs=inputs))
         if self.pooling == "pooler" and hidden.ndim == 3:
             if self.layer != -1:
                 raise ValueError("pooling='pooler' is made from the last layer; use layer=-1.")
