@@ -466,6 +466,19 @@ def test_a_missing_file(tmp_path):
     assert seen.shape == (1, 4) and np.isnan(seen).all()
 
 
+@pytest.mark.parametrize("missing", [None, float("nan"), pd.NA])
+def test_missing_rows_are_bad_rows(tmp_path, missing):
+    wavfile.write(tmp_path / "good.wav", RATE, SOUNDS[1])
+    good = str(tmp_path / "good.wav")
+    frame = pd.DataFrame({"sound": [good, missing, good]})
+    for rows in (["sound"], "sound"):
+        table = ColumnTransformer([("sound", extractor(Counted(), errors="skip"), rows)])
+        with pytest.warns(UserWarning, match="1 sound is left out.*row 1 of X .*it is missing"):
+            found = table.fit_transform(frame)
+        np.testing.assert_array_equal(found[::2], extractor(Counted()).fit_transform([good, good]))
+        assert np.isnan(found[1]).all()
+
+
 def test_scales_of_arrays():
     for array in (
         np.array([16384, -16384, 0], np.int16), np.array([2**30, -(2**30), 0], np.int32),
@@ -523,7 +536,8 @@ def test_in_a_column_transformer(tmp_path, frame):
         (SOUNDS[0], ValueError, r"shape \(8000,\).*\[sound\]"),
         (np.zeros((2, 3, 4)), ValueError, r"shape \(2, 3, 4\)"),
         ([3.0], TypeError, "row 0 of X is float"),
-        ([SOUNDS[0], None], TypeError, "row 1 of X is NoneType"),
+        ([SOUNDS[0], None], ValueError, "row 1 of X .*it is missing.*errors='skip'"),
+        ([SOUNDS[0], 3.5], TypeError, "row 1 of X is float"),
         ([np.zeros((50, 60))], ValueError, r"row 0 of X has shape \(50, 60\).*16 channels"),
         ([SOUNDS[0], SOUNDS[0] * 32768], ValueError, "row 1 of X.*from -1 to 1.*32768"),
         ([np.full(100, np.nan)], ValueError, "row 0 of X.*up to nan"),

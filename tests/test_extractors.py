@@ -1,6 +1,7 @@
 """What all extractors promise, with networks made here: no weights from elsewhere are needed."""
 
 import copy
+import inspect
 import pickle
 import random
 import warnings
@@ -22,11 +23,13 @@ from torch import nn
 from toy_networks import Mixer, OtherCode, letters
 
 from adaptlearn import (
+    AudioExtractor,
     DomainAdaptationClassifier,
     DomainStratifiedKFold,
     EmbeddingCache,
     ImageExtractor,
     ImportanceWeightedScorer,
+    ModuleExtractor,
     TextExtractor,
     WithTarget,
     pack,
@@ -379,6 +382,16 @@ def test_a_factory_is_called_once_and_shared_by_clones(monkeypatch):
     one.transform(TEXTS)
     clone(one).fit_transform(TEXTS)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("cls", [TextExtractor, ImageExtractor, AudioExtractor, ModuleExtractor])
+def test_methods_of_the_base_are_replaced_by_such_that_take_the_same(cls):
+    bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("adaptlearn.")]
+    for name, method in vars(cls).items():
+        for above in bases:
+            if inspect.isfunction(method) and name != "__init__" and name in vars(above):
+                theirs = inspect.signature(vars(above)[name]).parameters
+                assert list(inspect.signature(method).parameters) == list(theirs), name
 
 
 @pytest.mark.parametrize(

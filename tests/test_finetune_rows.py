@@ -282,6 +282,8 @@ def test_other_errors(models):
         FineTuneClassifier(finetune="full").fit(X, LABELS)
     with pytest.raises(TypeError, match=r"finetune=3 of type int must be one of 'auto'"):
         FineTuneClassifier(finetune=3).fit(X, LABELS)
+    with pytest.raises(TypeError, match=r"backbone=TextExtractor is a class; give an object"):
+        FineTuneClassifier(TextExtractor).fit(TEXTS, LABELS)
     for mode in ("frozen", "full"):
         fitted = small(extractor(models, "bert"), finetune=mode, max_epochs=1).fit(TEXTS, LABELS)
         with pytest.raises(ValueError, match="0 samples"):
@@ -296,7 +298,7 @@ def test_other_errors(models):
     skipping = extractor(models, "vit", errors="skip")
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(ValueError, match=r"1 rows of X have no finite embedding \(rows 2\)"),
+        pytest.raises(ValueError, match=r"X holds rows without a finite embedding \(rows 2\)"),
     ):
         small(skipping, finetune="frozen").fit(bad, LABELS)
     with pytest.raises(ValueError, match=r"no linear projection or convolution.*'full'"):

@@ -18,7 +18,10 @@ from adaptlearn import EmbeddingCache, ImageExtractor
 from adaptlearn.extractors import _pixels, base, image
 from adaptlearn.extractors._preprocessing import center_crop, from_directory, resize
 
+PIL = pytest.importorskip("PIL")
 Image = pytest.importorskip("PIL.Image")
+
+PILLOW = int(PIL.__version__.split(".")[0])
 
 KINDS = [
     "vit", "vit_classifier", "dinov2", "convnext", "swin", "resnet", "mobilenet_v1", "mobilenet_v2",
@@ -147,7 +150,7 @@ def test_resizing_leaves_channels_last():
         ((200, 300), (224, 224)),
     ],
 )
-def test_resizing_is_within_one_of_pillow(mode, before, after):
+def test_resizing_is_near_pillow(mode, before, after):
     picture = np.random.default_rng(0).integers(0, 256, (*before, 3), dtype=np.uint8)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     theirs = np.asarray(Image.fromarray(picture).resize(after[::-1], filters[mode]), int)
@@ -159,6 +162,30 @@ def test_resizing_is_within_one_of_pillow(mode, before, after):
     exact = resize(_pixels.to_tensor(picture / 255), after, mode)
     assert exact.min() >= 0 and exact.max() <= 1
     assert np.abs(exact.permute(1, 2, 0).numpy() * 255 - theirs).max() <= 1.5  # theirs is rounded
+
+
+def test_resizing_of_any_size_takes_the_passes_in_the_order_of_pillow():
+    rng = np.random.default_rng(0)
+    filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+    worst = {(mode, order): 0 for mode in filters for order in ("h", "v")}
+    n_off = n = 0
+    for _ in range(150):
+        h, w, high, wide = np.exp(rng.uniform(np.log(4), np.log(150), 4)).astype(int).tolist()
+        picture = rng.integers(0, 2, (h, w, 3), dtype=np.uint8) * 255  # overshoots all over
+        image = Image.fromarray(picture)
+        order = "v" if h - high > max(0, 2 * (w - wide)) else "h"
+        for mode, kind in filters.items():
+            first = (w, high) if order == "v" else (wide, h)
+            theirs = image.resize(first, kind).resize((wide, high), kind)
+            if PILLOW >= 13:  # older ones begin with the horizontal pass
+                assert theirs == image.resize((wide, high), kind)
+            ours = resize(_pixels.to_tensor(picture), (high, wide), mode).permute(1, 2, 0).numpy()
+            off = np.abs(ours.astype(int) - np.asarray(theirs, int))
+            worst[mode, order] = max(worst[mode, order], off.max())
+            n, n_off = n + off.size, n_off + (off > 1).sum()
+    assert max(worst.values()) <= 2, worst
+    assert 0 < min(worst.values()), "both orders were met"
+    assert n_off <= 1e-4 * n
 
 
 PROCESSORS = {
@@ -451,6 +478,7 @@ def test_bad_files_are_skipped_as_rows_of_nan(bad_paths):
         ([PICTURES[0], b"no image"], r"row 1 of X cannot be read"),
         ([PICTURES[0], np.zeros((0, 4, 3), np.uint8)], "row 1 of X.*no pixels"),
         (np.zeros((2, 3, 8, 8, 3)), r"shape \(2, 3, 8, 8, 3\)"),
+        (PICTURES[0], r"shape \(32, 32, 3\).*A single image is a list of one: \[image\]"),
         ([PICTURES[0], np.zeros((2, 8, 8, 3))], r"row 1 of X has shape"),
     ],
 )
@@ -459,7 +487,41 @@ def test_arrays_that_are_no_images(X, match):
         shown(X)
 
 
-@pytest.mark.parametrize("X", ["photo.jpg", 3, [3], [None]])
+MISSING = [None, float("nan"), np.float32("nan"), pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("missing", MISSING, ids=repr)
+def test_missing_rows_are_bad_rows(missing):
+    rows = [PICTURES[0], missing, PICTURES[1]]
+    with pytest.raises(ValueError, match=r"row 1 of X .*it is missing.*errors='skip'"):
+        shown(rows)
+    with pytest.warns(UserWarning, match=r"1 image is left out.*row 1 of X .*it is missing"):
+        seen = shown(rows, errors="skip")
+    np.testing.assert_array_equal(seen[[0, 2]], shown(PICTURES[:2]))
+    assert np.isnan(seen[1]).all()
+
+
+def test_missing_paths_of_any_container(bad_paths):
+    paths = [str(bad_paths[0]), None, str(bad_paths[2])]
+    expected = extractor(Pixels()).fit_transform(paths[::2])
+    frame = pd.DataFrame({"photo": paths, "size": [1, 2, 3]})
+    table = ColumnTransformer([("photo", extractor(Pixels(), errors="skip"), ["photo"])])
+    made = {
+        "list": lambda: extractor(Pixels(), errors="skip").fit_transform(paths),
+        "Series": lambda: extractor(Pixels(), errors="skip").fit_transform(frame["photo"]),
+        "polars": lambda: extractor(Pixels(), errors="skip").fit_transform(pl.Series(paths)),
+        "column": lambda: table.fit_transform(frame),
+        "none but missing": lambda: table.transform(frame.assign(photo=None)),
+    }
+    for name, make in made.items():
+        with pytest.warns(UserWarning, match=r"row 1 of X cannot be read as an image"):
+            found = make()
+        assert np.isnan(found[1]).all(), name
+        if name != "none but missing":
+            np.testing.assert_array_equal(found[::2], expected)
+
+
+@pytest.mark.parametrize("X", ["photo.jpg", 3, [3], [3.5]])
 def test_rows_that_are_no_images(X):
     with pytest.raises(TypeError, match="image"):
         shown(X)
@@ -580,3 +642,15 @@ def test_files_need_pillow(monkeypatch, paths):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"adaptlearn\[pretrained\]"):
         shown(paths)
+
+
+def make_pixels():
+    return Pixels()
+
+
+def test_factory():
+    one = extractor("test_image_extractor:make_pixels").fit(PICTURES)
+    np.testing.assert_array_equal(
+        one.transform(PICTURES), extractor(Pixels()).fit_transform(PICTURES)
+    )
+    assert len(pickle.dumps(one)) < 2000

@@ -81,3 +81,9 @@ def test_the_models_own_pooler():
         trained_pooler(answer, random, "'mean'")
     with pytest.raises(ValueError, match=r"pooling='pooler': the model has none"):
         trained_pooler(SimpleNamespace(), trained, "'mean'")
+
+
+def test_tokens_that_are_hidden_do_not_move_the_last_one():
+    mask = torch.tensor([[1, 0, 1], [0, 1, 0]])  # as an augmentation leaves them
+    assert pool_tokens(HIDDEN, mask, "last").tolist() == [[9, 9], [2, 0]]
+    assert pool_tokens(HIDDEN, mask, "mean").tolist() == [[5, 3.5], [2, 0]]

@@ -13,6 +13,7 @@ from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScale
 from adaptlearn import (
     DomainAdaptationClassifier,
     EmbeddingCache,
+    ModuleExtractor,
     TextExtractor,
     metrics,
     pack,
@@ -156,6 +157,19 @@ def test_extractors_inside_a_pipeline_count_too():
     pipe.fit(TEXTS)
     fitted = rank_extractors([pipe], TEXTS, LABELS)
     assert fitted.columns["logme"][0] == pytest.approx(first.columns["logme"][0])
+
+
+def test_modules_that_read_arrays_are_ranked():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    X = rng.normal(size=(60, 6)) + 2 * y[:, None]
+    module = ModuleExtractor(torch.nn.Linear(6, 4), cache=None)
+    found = rank_extractors(
+        {"alone": module, "pipe": make_pipeline(StandardScaler(), module)}, X, y
+    )
+    frame = found.frame.loc[["alone", "pipe"]]
+    assert frame["parameters"].tolist() == [28, 28] and (frame["ms_per_row"] > 0).all()
+    assert (frame["features"] == 4).all()
 
 
 def test_unfitted_transformers_see_no_label():

@@ -433,3 +433,21 @@ def test_no_weights_and_no_tokenizer(bert):
     (bert / "model.safetensors").unlink()
     with pytest.raises(ValueError, match="transformers cannot load"):
         extractor(bert).fit_transform(TEXTS)
+
+
+def test_bytes_are_no_texts():
+    with pytest.raises(TypeError, match=r"row 1 of X is b'a', not a text. Decode it."):
+        extractor(torch.nn.Embedding(9, 2), tokenizer=lambda texts: texts).fit(["", b"a"])
+
+
+def traced(module):
+    return torch.jit.trace(module, torch.zeros((1, 3), dtype=torch.long))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.parametrize("compiled", [torch.jit.script, traced])
+def test_a_compiled_module(compiled):
+    module = torch.nn.Embedding(300, 4)
+    params = {"tokenizer": lambda texts: [list(text.encode()) for text in texts]}
+    seen = extractor(compiled(module), **params).fit_transform(["ab", "c"])
+    np.testing.assert_array_equal(seen, extractor(module, **params).fit_transform(["ab", "c"]))

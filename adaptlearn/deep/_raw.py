@@ -149,10 +149,11 @@ def embedded(extractor, X, name):
     columns = _some(np.asarray(extractor.transform(X), np.float32))
     missing = np.flatnonzero(~np.isfinite(columns).all(axis=1))
     if len(missing):
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
         raise ValueError(
-            f"{len(missing)} rows of {name} have no finite embedding (rows "
-            f"{', '.join(map(str, missing[:5]))}): they could not be read, or the model's answer "
-            "is not finite. Leave them out."
+            f"{name} holds rows without a finite embedding (rows "
+            f"{', '.join(map(str, missing[:5]))}{more}): they could not be read, or the model's "
+            "answer is not finite. Leave them out."
         )
     return columns
 

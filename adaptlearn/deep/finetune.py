@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from sklearn.base import BaseEstimator, clone
 
 from .._compat import Interval, validate_parameter_constraints
+from ..extractors.base import Extractor
 from ._raw import is_extractor
 
 _MODES = ("auto", "frozen", "head", "gradual", "full", "lora")
@@ -90,9 +91,10 @@ class FineTuning(BaseEstimator):
     `warmup`, `layer_decay` and `backbone_lr` are not used by "frozen", nor by "auto" with a module;
     the other parameters always are.
 
-    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B), for 12
-    and for 24 blocks; their rates of the last block (5e-5 to 3e-4) are about a tenth of the
-    ``learning_rate`` of the estimators.
+    The defaults of `layer_decay` and `warmup` are those of Clark et al. (2020, appendix B) for 12
+    blocks, and what becomes of `layer_decay` with 24 is theirs, too (0.9). Their rates decay from
+    3e-4 (small), 1e-4 (base) and 5e-5 (large), which the head has as well. Here the last group of
+    a `FineTuneClassifier` has 2e-4, and the head, which starts from nothing, ten times that.
 
     References
     ----------
@@ -182,6 +184,11 @@ def settled_mode(estimator):
         "plain": the network is trained as one.
     """
     mode, backbone = settings_of(estimator.finetune).mode, estimator.backbone
+    if isinstance(backbone, type) and issubclass(backbone, Extractor):
+        raise TypeError(
+            f"backbone={backbone.__name__} is a class; give an object with the model that it "
+            f"loads: {backbone.__name__}('organisation/model')."
+        )
     if backbone is None:
         if mode != "auto":
             raise ValueError(

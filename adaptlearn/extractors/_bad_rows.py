@@ -14,10 +14,12 @@ class BadRows:
     what : str
         What a row should be, with its article ("an image").
     errors : {"raise", "skip"}
+    advice : str
+        What to do about it, for the error message.
     """
 
-    def __init__(self, what, errors):
-        self.what, self.errors = what, errors
+    def __init__(self, what, errors, advice="errors='skip' gives a row of NaN instead."):
+        self.what, self.errors, self.advice = what, errors, advice
         self._texts = {}
 
     def add(self, number, row, error):
@@ -25,7 +27,7 @@ class BadRows:
         name = f" ({str(row)!r})" if isinstance(row, (str, os.PathLike)) else ""
         text = f"row {number} of X{name} cannot be read as {self.what}: {error}"
         if self.errors == "raise":
-            raise ValueError(f"{text}. errors='skip' gives a row of NaN instead.") from error
+            raise ValueError(f"{text}. {self.advice}") from error
         self._texts[number] = text
 
     def warn(self):

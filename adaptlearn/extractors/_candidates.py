@@ -16,6 +16,7 @@ from .._containers import take_rows
 from ._models import pick_device
 from .base import Extractor
 from .cache import EmbeddingCache, open_cache
+from .module import ModuleExtractor
 
 
 class Seen(NamedTuple):
@@ -143,8 +144,16 @@ def _prepared(candidate):
     for key, extractor in found.items():
         cache = _Counted(open_cache(extractor.cache), counter)
         model.set_params(**{f"{key}__cache" if key else "cache": cache})
-        _ = clone(extractor).fit([])._n_features_out  # loads the network, for all clones
+        _load(extractor._open())
     return model, counter
+
+
+def _load(extractor):
+    """Load the network, for all clones, and run it once where it is known how rows look."""
+    if isinstance(extractor, ModuleExtractor):
+        extractor._network(pick_device(extractor.device))
+    else:
+        _ = extractor._n_features_out
 
 
 def _extractors(model):

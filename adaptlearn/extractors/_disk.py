@@ -204,8 +204,10 @@ class _File:
                 file.seek(size)
                 _write_all(file, self._pack([keys[i] for i in new], vectors[new]))
         except OSError:
-            with suppress(OSError):  # a full disk: leave whole records only
-                os.truncate(self.path, size)
+            # A full disk: leave whole records only. What is whole stays: where another process has
+            # mapped it to read it, cutting it off would kill that process.
+            with suppress(OSError):
+                os.truncate(self.path, self._repair())
             raise
 
     def _pack(self, keys, vectors):

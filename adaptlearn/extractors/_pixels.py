@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import os
 from hashlib import blake2b
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from ._rows import column
+from ._rows import column, is_missing, opened
 
 _ORIENTATION = 0x0112  # EXIF tag: which way up the camera was held
 
@@ -21,7 +19,10 @@ def is_pil(row):
 
 
 def read_images(X, channels):
-    """Rows of `X`: paths, bytes of files, PIL images, or arrays of shape (h, w) or (h, w, c)."""
+    """Rows of `X`: paths, bytes of files, PIL images, or arrays of shape (h, w) or (h, w, c).
+
+    Missing ones stay what they are; reading them raises, as for a file that is not there.
+    """
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
     if hasattr(X, "dtype") and getattr(X.dtype, "kind", "O") in "fiub" and X.ndim != 1:
@@ -34,6 +35,11 @@ def read_images(X, channels):
                 f"X has shape {X.shape}. Images are (n, height, width, channels), (n, channels, "
                 "height, width), or (n, height, width) in grey."
             )
+        elif X.shape[2] in (3, 4):  # not many grey images that are three pixels wide
+            raise ValueError(
+                f"X has shape {X.shape}, which looks like one image in colour. A single image is a "
+                "list of one: [image]. (Grey images need a width other than 3 and 4.)"
+            )
         return X
     rows = column(X, "images")
     for i, row in enumerate(rows):
@@ -41,7 +47,7 @@ def read_images(X, channels):
             row = rows[i] = row.detach().cpu().numpy()
         if isinstance(row, np.ndarray) and row.dtype.kind in "fiub":
             rows[i] = _upright(row, channels, i)
-        elif not (isinstance(row, (str, bytes, os.PathLike)) or is_pil(row)):
+        elif not (isinstance(row, (str, bytes, os.PathLike)) or is_pil(row) or is_missing(row)):
             raise TypeError(
                 f"row {i} of X is {type(row).__name__}; an image is a path, the bytes of a file, "
                 "a PIL image, or an array of numbers."
@@ -90,7 +96,7 @@ def content_digest(row):
         state.update(row.tobytes())
     else:
         state.update(b"file\0")
-        with _opened(row) as file:
+        with opened(row) as file:
             while block := file.read(1 << 20):
                 state.update(block)
     return state.digest()
@@ -108,12 +114,8 @@ def to_tensor(row):
         return _colour(_pil_array(row))
     from PIL import Image
 
-    with _opened(row) as file, Image.open(file) as image:
+    with opened(row) as file, Image.open(file) as image:
         return _colour(_pil_array(image))
-
-
-def _opened(row):
-    return io.BytesIO(row) if isinstance(row, bytes) else open(Path(row).expanduser(), "rb")
 
 
 def _pil_array(image):

@@ -20,7 +20,8 @@ def pool_tokens(hidden, mask, how):
     ----------
     hidden : tensor of shape (n, n_tokens, d)
     mask : tensor of shape (n, n_tokens) or None
-        Nonzero for tokens, zero for the padding on their right. None: there is no padding.
+        Nonzero for tokens, zero for the padding on their right, and for tokens that an augmentation
+        hides. None: all count.
     how : {"cls", "mean", "max", "last", "gem"}
 
     Returns
@@ -33,7 +34,8 @@ def pool_tokens(hidden, mask, how):
         if mask is None:
             return hidden[:, -1]
         rows = torch.arange(len(hidden), device=hidden.device)
-        return hidden[rows, mask.sum(1) - 1]
+        places = torch.arange(mask.shape[1], device=mask.device)
+        return hidden[rows, (places * mask.bool()).argmax(1)]
     if how == "max":
         if mask is not None:
             hidden = hidden.masked_fill(~mask.bool()[:, :, None], float("-inf"))

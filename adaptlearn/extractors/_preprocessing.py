@@ -82,10 +82,10 @@ def resize(image, size, mode="bilinear"):
     h, w = image.shape[2:]
     if mode == "bilinear":
         return _interpolate(image, size, mode)[0]
-    # Bicubic weights are negative in places. Pillow cuts the overshoot after each of two passes,
-    # the vertical one first where only the width grows. Torch does so for bytes, with the
-    # horizontal pass first.
-    vertical_first = size[0] < h and size[1] > w
+    # Bicubic weights are negative in places. Pillow cuts the overshoot after each of two passes, so
+    # that their order matters: since version 13 the vertical one is first where the height loses
+    # more than twice what the width does. Torch cuts for bytes, with the horizontal pass first.
+    vertical_first = h - size[0] > max(0, 2 * (w - size[1]))
     between = (size[0], w) if vertical_first else (h, size[1])
     if image.dtype == torch.uint8:
         image = _interpolate(image, between, mode) if vertical_first else image

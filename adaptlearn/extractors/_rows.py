@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
+
 import numpy as np
 
 
@@ -37,3 +40,17 @@ def column(X, what):
     if hasattr(X, "to_list"):  # pandas and polars: plain Python objects
         return X.to_list()
     return X.tolist() if isinstance(X, np.ndarray) else list(X)
+
+
+def is_missing(row):
+    """Whether there is no row here: None, NaN, or what pandas has for them."""
+    if isinstance(row, (float, np.floating)):
+        return bool(row != row)
+    return row is None or type(row).__name__ in ("NAType", "NaTType")
+
+
+def opened(row):
+    """A file to read, given its path or its bytes."""
+    if is_missing(row):
+        raise ValueError(f"it is missing ({row})")
+    return io.BytesIO(row) if isinstance(row, bytes) else open(Path(row).expanduser(), "rb")

@@ -132,7 +132,10 @@ def reads_left_to_right(module):
 
 def call(module, inputs, all_layers):
     """Answer of a network to ids and mask, by name or by position."""
-    accepted = inspect.signature(module.forward).parameters
+    if isinstance(module, torch.jit.ScriptModule):  # has no signature that Python can read
+        accepted = [argument.name for argument in module.forward.schema.arguments[1:]]
+    else:
+        accepted = inspect.signature(module.forward).parameters
     if "input_ids" in accepted:
         options = {"use_cache": False} if "use_cache" in accepted else {}
         if all_layers:

@@ -41,6 +41,8 @@ class TrainableWavesMixin:
         if getattr(config, "apply_spec_augment", False):
             # It would draw from NumPy's global generator; augment="spec_augment" does the same.
             config.apply_spec_augment = False
+        if self.layer != -1 and getattr(config, "layerdrop", 0):
+            config.layerdrop = 0.0  # layers that are left out would not be counted
         for layer in list(network.module.modules()):
             if parametrize.is_parametrized(layer, "weight"):
                 _fold(layer)
@@ -50,7 +52,8 @@ class TrainableWavesMixin:
         return encoder_of(module)
 
     def _prepare(self, rows, network, keep):
-        front, bad = self._front(network), BadRows("a sound", "raise")
+        advice = "Training and predicting need every row: leave it out."
+        front, bad = self._front(network), BadRows("a sound", "raise", advice)
         numbers = np.arange(len(rows))
         lengths = [self._length(i, row, front, bad) for i, row in enumerate(rows)]
         _, sizes = self._cut(np.array(lengths), numbers, self._most_samples(front), front.rate)

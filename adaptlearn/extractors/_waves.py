@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 
 from ._fingerprint import digest
 from ._pixels import content_digest
-from ._rows import column
+from ._rows import column, is_missing, opened
 from ._wav import read_header, read_samples
 
 _MOST_CHANNELS = 16
@@ -29,7 +27,10 @@ class Sound(NamedTuple):
 
 
 def read_sounds(X, sampling_rate):
-    """Rows of `X`: paths, bytes of files, and `Sound` for what holds numbers."""
+    """Rows of `X`: paths, bytes of files, and `Sound` for what holds numbers.
+
+    Missing ones stay what they are; reading them raises, as for a file that is not there.
+    """
     if isinstance(X, torch.Tensor):
         X = X.detach().cpu().numpy()
     if isinstance(X, np.ndarray) and X.dtype.kind in "fiu":
@@ -45,7 +46,7 @@ def read_sounds(X, sampling_rate):
 
 
 def _row(row, number, rate):
-    if isinstance(row, (str, bytes, os.PathLike, Sound)):
+    if isinstance(row, (str, bytes, os.PathLike, Sound)) or is_missing(row):
         return row
     if isinstance(row, Mapping) and {"array", "sampling_rate"} <= row.keys():  # as datasets has it
         row, rate = row["array"], row["sampling_rate"]
@@ -77,16 +78,12 @@ def sound_digest(row):
     return content_digest(row)
 
 
-def _opened(row):
-    return io.BytesIO(row) if isinstance(row, bytes) else open(Path(row).expanduser(), "rb")
-
-
 def n_samples_at(row, rate):
     """Length of a sound in samples at another rate; reads no more of a file than its header."""
     if isinstance(row, Sound):
         n, own = max(row.samples.shape), row.rate
     else:
-        with _opened(row) as file:
+        with opened(row) as file:
             form = read_header(file)
         n, own = form.n_samples, form.rate
     return -(-n * rate // own)
@@ -99,7 +96,7 @@ def to_wave(row, rate):
         if samples.ndim == 2:  # there are more samples than channels
             samples = samples.mean(int(np.argmin(samples.shape)))
     else:
-        with _opened(row) as file:
+        with opened(row) as file:
             form = read_header(file)
             samples, own = read_samples(file, form).mean(1), form.rate
         samples = _checked(samples)

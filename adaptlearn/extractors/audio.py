@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from contextlib import closing
+from functools import partial
 from importlib.util import find_spec
 from itertools import groupby
 from numbers import Integral, Real
@@ -24,7 +25,7 @@ from ._front_end import (
     reads_spectrograms,
     real_frames,
 )
-from ._layers import hidden_layer
+from ._layers import run_to
 from ._models import once_per_process
 from ._pooling import pool_places, pool_tokens, trained_pooler
 from ._training_waves import TrainableWavesMixin
@@ -70,7 +71,8 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
         "cls" and "pooler" are for AST. Frames beyond the end of a sound never count.
     layer : int, default=-1
         Layer whose vectors are pooled: -1 is the last, 0 what goes into the first. The middle
-        layers of speech models often tell more about a speaker than the last.
+        layers of speech models often tell more about a speaker than the last, and those above it
+        are not run.
     max_seconds : float, default=None
         Longest sound that goes through the model in one piece. None is what the model takes: 30 for
         Whisper, 10.24 for AST, any number for wav2vec2 and HuBERT, where time and memory grow with
@@ -80,9 +82,9 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
         cuts them in the fewest windows of equal length and takes the mean of their features.
         "truncate" reads their beginning, and warns.
     errors : {"raise", "skip"}, default="raise"
-        Of files and sounds that cannot be read, or are shorter than one frame of the model (25
-        milliseconds for most). "skip" gives a row of NaN (there is one row for each sound, always)
-        and one warning that names the rows.
+        Of files and sounds that cannot be read, are missing (None, NaN), or are shorter than one
+        frame of the model (25 milliseconds for most). "skip" gives a row of NaN (there is one row
+        for each sound, always) and one warning that names the rows.
     normalize : bool, default=False
         Scale each row to length 1.
     batch_size : int, default="auto"
@@ -326,13 +328,13 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
         n_dims = 3 if reads_spectrograms(module) else 2
 
         def features(batch):
-            answer = call(module, batch, all_layers=self.layer != -1)
-            return self._pooled(module, network, answer, batch)
+            hidden, answer = run_to(module, self.layer, partial(call, inputs=batch))
+            return self._pooled(module, network, hidden, answer, batch)
 
         return by_window(features, inputs, n_dims)
 
-    def _pooled(self, module, network, answer, inputs):
-        hidden, how = hidden_layer(answer, self.layer), self.pooling
+    def _pooled(self, module, network, hidden, answer, inputs):
+        how = self.pooling
         has_class_tokens = model_type(module) == "audio-spectrogram-transformer"
         if how == "auto" and has_class_tokens:
             return hidden[:, :2].mean(1)

@@ -56,8 +56,8 @@ class ImageExtractor(Extractor):
     channels : {"auto", "first", "last"}, default="auto"
         Where the channels of arrays are. "auto" looks for a length of 1, 3 or 4.
     errors : {"raise", "skip"}, default="raise"
-        Of files and images that cannot be read. "skip" gives a row of NaN (there is one row for
-        each image, always) and one warning that names the rows.
+        Of files and images that cannot be read, or are missing (None, NaN). "skip" gives a row of
+        NaN (there is one row for each image, always) and one warning that names the rows.
     normalize : bool, default=False
         Scale each row to length 1.
     batch_size : int, default="auto"
@@ -178,6 +178,9 @@ class ImageExtractor(Extractor):
         bad.warn()
         return digests
 
+    def _companions(self):
+        return "2"  # raised when preprocessing changes: old cached rows are not found then
+
     def _example(self):
         return np.zeros((64, 64, 3), np.uint8)
 
@@ -198,7 +201,7 @@ class ImageExtractor(Extractor):
         made = read_ahead(lambda row: steps.resize(to_tensor(row)), rows, n_readers(device), size)
         with closing(made):
             for place, (number, row, get) in enumerate(zip(numbers, rows, made, strict=True)):
-                image = self._made(get, number, row, bad)
+                image = self._image(get, number, row, bad)
                 if image is None:
                     continue
                 group = waiting.setdefault((image.shape, image.dtype), [])
@@ -211,7 +214,7 @@ class ImageExtractor(Extractor):
             yield _batch(group, steps)
         bad.warn()
 
-    def _made(self, get, number, row, bad):
+    def _image(self, get, number, row, bad):
         """A resized image; None for a row that is left out."""
         try:
             return get()

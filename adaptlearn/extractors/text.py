@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from numbers import Integral
 
 import numpy as np
@@ -10,10 +11,10 @@ import torch
 
 from .._compat import HasMethods, Interval, StrOptions
 from ._fingerprint import describe, digest
-from ._layers import hidden_layer
+from ._layers import run_to
 from ._models import once_per_process
 from ._pooling import pool_tokens, trained_pooler
-from ._rows import column
+from ._rows import column, is_missing
 from ._tokens import (
     call,
     encode,
@@ -63,7 +64,8 @@ class TextExtractor(Extractor):
         pooled output (of BERT, a layer trained to tell whether one sentence follows another), an
         error where the model has none or a random one. Padding never counts.
     layer : int, default=-1
-        Layer whose vectors are pooled: -1 is the last, 0 the token embeddings.
+        Layer whose vectors are pooled: -1 is the last, 0 the token embeddings. Layers above it are
+        not run: half of them takes half of the time.
     max_length : int, default=None
         Most tokens of a text that are read, special tokens included. None is the number that the
         model was made for. A warning says how many texts were cut.
@@ -161,11 +163,12 @@ class TextExtractor(Extractor):
         texts = column(X, self._row_is)
         for row, text in enumerate(texts):
             if not isinstance(text, str):
-                missing = text is None or text != text or type(text).__name__ == "NAType"
-                raise (ValueError if missing else TypeError)(
-                    f"row {row} of X is {text!r}, not a text. "
-                    + ("Put '' for missing texts." if missing else "Convert it with str().")
-                )
+                if is_missing(text):
+                    raise ValueError(
+                        f"row {row} of X is {text!r}, not a text. Put '' for missing texts."
+                    )
+                how = "Decode it." if isinstance(text, bytes) else "Convert it with str()."
+                raise TypeError(f"row {row} of X is {text!r}, not a text. {how}")
         return texts
 
     def _digests(self, rows):
@@ -253,8 +256,7 @@ class TextExtractor(Extractor):
         return "The model takes no more; split long texts if their end matters."
 
     def _features(self, network, inputs):
-        answer = call(network.module, inputs, all_layers=self.layer != -1)
-        hidden = hidden_layer(answer, self.layer)
+        hidden, answer = run_to(network.module, self.layer, partial(call, inputs=inputs))
         if self.pooling == "pooler" and hidden.ndim == 3:
             if self.layer != -1:
                 raise ValueError("pooling='pooler' is made from the last layer; use layer=-1.")
