@@ -217,6 +217,8 @@ def test_a_wrong_component_is_refused(data, tmp_path):
     fitted(data, backbone=linear).save(tmp_path / "m")
     with pytest.raises(ValueError, match="cannot be loaded"):
         load(tmp_path / "m", components={"linear": lambda n: nn.Linear(n, 9)})
+    with pytest.raises(ValueError, match=r"'linear', which is not registered. Import the module"):
+        load(tmp_path / "m")
 
 
 # --- what save refuses ------------------------------------------------------------------------

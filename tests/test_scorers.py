@@ -179,7 +179,8 @@ def test_a_fold_without_a_side_raises(sides, packed):
         (ImportanceWeightedScorer(space="pixels"), ValueError, "space='pixels'"),
         (ImportanceWeightedScorer(clip=0), ValueError, "clip=0"),
         (LabelledScorer(3), TypeError, "scoring=3"),
-        (LabelledScorer("acuracy"), ValueError, "acuracy"),
+        (LabelledScorer("acuracy"), ValueError, "Did you mean 'accuracy'"),
+        (LabelledScorer("worst_class_recal"), ValueError, "Did you mean 'worst_class_recall'"),
     ],
 )
 def test_bad_scorer_parameters(packed, scorer, error, message):

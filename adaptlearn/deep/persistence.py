@@ -274,10 +274,11 @@ def _estimator_class(name, components):
 
 def _component(name, components, known):
     if name not in components:
+        known = sorted([*known, *components])
+        allowed = f"; {did_you_mean(name, known)} Import" if known else ". Import"
         raise _UnknownComponent(
-            f"the file needs {name!r}, which is not registered; "
-            f"{did_you_mean(name, sorted([*known, *components]))} Import the module that "
-            f"registers it, or pass components={{{name!r}: ...}}."
+            f"the file needs {name!r}, which is not registered{allowed} the module that registers "
+            f"it, or pass components={{{name!r}: ...}}."
         )
     return components[name]
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from sklearn.metrics import get_scorer, make_scorer
+from sklearn.metrics import get_scorer, get_scorer_names, make_scorer
 from sklearn.utils import get_tags
 from sklearn.utils.metaestimators import available_if
 
 from .. import metrics
+from .._components import did_you_mean
 from .._containers import take_rows
 from .._labels import is_table
 from .._prediction import has_method
@@ -21,6 +22,9 @@ _OWN_SCORES = {"worst_class_recall": "worst_class_recall", "geometric_mean": "ge
 def _find_scorer(scoring):
     if isinstance(scoring, str) and scoring in _OWN_SCORES:
         return make_scorer(getattr(metrics, _OWN_SCORES[scoring]))
+    if isinstance(scoring, str) and scoring not in get_scorer_names():
+        known = [*_OWN_SCORES, *get_scorer_names()]
+        raise ValueError(f"scoring={scoring!r} is not known; {did_you_mean(scoring, known)}")
     return get_scorer(scoring)
 
 
