@@ -82,7 +82,8 @@ def config_of(model):
     values = {name: repr(value) for name, value in model.get_params().items()}
     recipe = model.alignment
     if isinstance(recipe, str) and recipe == "auto":
-        recipe = [name for names in model._auto_settled.values() for name in names]
+        settled = (model._auto_settled or {}).values()
+        recipe = [*np.atleast_1d(model._auto_alignment), *(n for names in settled for n in names)]
     # A component's own defaults decide the result as much as the estimator's.
     known = registered("alignment")
     parts = list(recipe) if isinstance(recipe, (list, tuple)) else [recipe]
