@@ -170,6 +170,31 @@ def test_vector_calibration_is_closer_where_classes_differ():
     )
 
 
+def test_a_scale_for_each_class_is_taken_where_the_rows_ask_for_it():
+    taken = {"overconfident": 0, "distorted": 0}
+    for seed in range(20):
+        for wrong in taken:
+            data = make_label_shift(1000, 1, calibration=wrong, random_state=seed)
+            found = fit_calibration(data.proba_source, data.codes_source)
+            same = fit_calibration(data.proba_source, data.codes_source, kind=found.kind)
+            np.testing.assert_allclose(found.scale, same.scale, rtol=1e-3)
+            taken[wrong] += found.kind == "vector"
+    assert taken["overconfident"] <= 1 and taken["distorted"] >= 15
+
+
+def test_resamples_are_calibrated_as_all_rows_are(monkeypatch):
+    kinds = []
+
+    def fit(proba, codes, weight, kind, start):
+        kinds.append(kind)
+        return fit_calibration(proba, codes, weight, kind, start)
+
+    monkeypatch.setattr("adaptlearn.imbalance.label_shift.fit_calibration", fit)
+    data = make_label_shift(1000, 500, calibration="distorted", random_state=0)
+    found = estimate_label_shift(*data[:3], n_bootstrap=3, random_state=0)
+    assert kinds == ["auto"] + 3 * [found.calibration.kind] == ["auto"] + 3 * ["vector"]
+
+
 def test_calibration_of_perfect_predictions_is_finite():
     codes = np.arange(60) % 3
     found = fit_calibration(one_hot(codes, 3), codes)
@@ -515,7 +540,7 @@ def test_it_prints():
     "change, message",
     [
         ({"method": "em"}, "method='em' is not known; allowed are 'auto', 'mlls'"),
-        ({"calibration": True}, "calibration=True is not known; allowed are 'bcts'"),
+        ({"calibration": True}, "calibration=True is not known; allowed are 'auto', 'bcts'"),
         ({"soft": "yes"}, "soft='yes'"),
         ({"n_bootstrap": -1}, "n_bootstrap=-1"),
         ({"confidence": 90}, "confidence=90"),

@@ -36,6 +36,7 @@ ESTIMATORS = {
     "rlls": {"method": "rlls"},
     "mlls, not calibrated": {"method": "mlls", "calibration": None},
     "mlls": {"method": "mlls"},
+    "mlls, bcts": {"method": "mlls", "calibration": "bcts"},
     "mlls, vector": {"method": "mlls", "calibration": "vector"},
     "auto": {"method": "auto"},
 }

@@ -7,14 +7,17 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize
 from scipy.special import softmax
+from scipy.stats import chi2
 
 from ._predictions import log_proba
 
-KINDS = ("bcts", "vector")
+KINDS = ("auto", "bcts", "vector")
 # Holds the solution back where held-out rows are separated without error; else too small to matter.
 _RIDGE = 1e-6
 # Strength with which "vector" holds the scales of the classes together; divided by the rows.
 _TOGETHER = 30.0
+# "auto" takes "vector" for nothing in one of a hundred cases at most.
+_LEVEL = 0.01
 
 
 class Calibration(NamedTuple):
@@ -25,13 +28,14 @@ class Calibration(NamedTuple):
 
     scale: np.ndarray  # (n_classes,): one over the temperature
     bias: np.ndarray  # (n_classes,)
+    kind: str = "bcts"  # or "vector"
 
     def apply(self, proba):
         """Calibrated probabilities of shape (n_rows, n_classes)."""
         return softmax(log_proba(proba) * self.scale + self.bias, axis=1)
 
 
-def fit_calibration(proba, codes, weight=None, kind="bcts", start=None):
+def fit_calibration(proba, codes, weight=None, kind="auto", start=None):
     r"""Fit a calibration on held-out rows by maximum likelihood.
 
     .. math::
@@ -43,13 +47,17 @@ def fit_calibration(proba, codes, weight=None, kind="bcts", start=None):
     of the calibrated probabilities is the class prior of the held-out rows (the gradient in b is
     zero), which is what label shift estimation by likelihood needs.
 
+    "auto" is "vector" where the held-out rows speak for it: a likelihood-ratio test of n rows with
+    K - 1 degrees of freedom rejects the one scale at the level of 0.01. A scale for each class that
+    is not needed costs accuracy, most of all with long tails.
+
     Parameters
     ----------
     proba : ndarray of shape (n_rows, n_classes)
     codes : ndarray of shape (n_rows,)
         Class codes; every class should occur.
     weight : ndarray of shape (n_rows,), optional
-    kind : {"bcts", "vector"}, default="bcts"
+    kind : {"auto", "bcts", "vector"}, default="auto"
     start : Calibration, optional
         Where to start; a close one saves time.
 
@@ -64,8 +72,21 @@ def fit_calibration(proba, codes, weight=None, kind="bcts", start=None):
     ours.
     """
     logits = log_proba(proba)
-    n_rows, n_classes = logits.shape
+    n_rows = len(logits)
     weight = np.full(n_rows, 1.0 / n_rows) if weight is None else weight / weight.sum()
+    if kind != "auto":
+        return _fit(logits, codes, weight, kind, start)
+    common = _fit(logits, codes, weight, "bcts", start)
+    vector = _fit(logits, codes, weight, "vector", common)
+    gain = log_proba(vector.apply(proba)) - log_proba(common.apply(proba))
+    effective_rows = 1 / np.square(weight).sum()
+    deviance = 2 * effective_rows * (weight @ gain[np.arange(n_rows), codes])
+    return vector if deviance > chi2.ppf(1 - _LEVEL, logits.shape[1] - 1) else common
+
+
+def _fit(logits, codes, weight, kind, start):
+    """Calibration of one kind; weights have sum 1."""
+    n_rows, n_classes = logits.shape
     rows = np.arange(n_rows)
     prior = np.bincount(codes, weight, n_classes)
     of_label = np.bincount(codes, weight * logits[rows, codes], n_classes)
@@ -103,7 +124,7 @@ def fit_calibration(proba, codes, weight=None, kind="bcts", start=None):
         options={"maxiter": 500, "ftol": 1e-12, "gtol": 1e-6},
     ).x  # fmt: skip
     scale, bias = unpack(found)
-    return Calibration(scale, bias - bias.mean())
+    return Calibration(scale, bias - bias.mean(), kind)
 
 
 def together(weight):

@@ -20,7 +20,7 @@ METHODS = ("auto", "mlls", "rlls", "bbse", "qp")
 
 
 def estimate_label_shift(
-    proba_source, codes, proba_target, *, method="mlls", calibration="bcts", soft=False,
+    proba_source, codes, proba_target, *, method="mlls", calibration="auto", soft=False,
     n_bootstrap=0, confidence=0.9, sample_weight=None, classes=None, random_state=None,
 ):  # fmt: skip
     r"""Estimate :math:`w_y = p_T(y) / p_S(y)` from predictions on both sides.
@@ -48,12 +48,12 @@ def estimate_label_shift(
           of a shift, and where the inputs clearly moved too (see `unexplained` of the result).
         - "bbse": confusion matrix inverted. "rlls": the same, held towards 1. "qp": constrained
           least squares.
-    calibration : {"bcts", "vector"} or None, default="bcts"
+    calibration : {"auto", "bcts", "vector"} or None, default="auto"
         What "mlls" and "auto" fit on the held-out source rows first: bias-corrected temperature
-        scaling, or one temperature for each class, for classifiers that are over-confident of some
-        classes only. In that benchmark "vector" had 5 % more squared error where one temperature is
-        right, and 40 % less where it is not. None: nothing; over-confident predictions then mislead
-        them.
+        scaling ("bcts"), or one temperature for each class ("vector"), for classifiers that are
+        over-confident of some classes only. "auto" takes the second where these rows are clearly
+        more likely under it (likelihood-ratio test at the level of 0.01); `calibration.kind` of the
+        result says which one. None: nothing; over-confident predictions then mislead them.
     soft : bool, default=False
         Whether "bbse", "rlls" and "qp" use probabilities in place of the most probable class.
     n_bootstrap : int, default=0
@@ -125,12 +125,12 @@ def estimate_label_shift(
     if method == "auto":
         kept = 0.0
         if not domain_shift:
-            kept = _kept_share(ratio, predictions, fitted, calibration, left_over.dispersion)
+            kept = _kept_share(ratio, predictions, fitted, left_over.dispersion)
         ratio = 1 + kept * (ratio - 1)
     if fitted is not None and not present.all():
         bias = np.full(n_classes, -np.inf)
         bias[present] = fitted.bias
-        fitted = Calibration(_spread(fitted.scale, present), bias)
+        fitted = fitted._replace(scale=_spread(fitted.scale, present), bias=bias)
     source_prior = _spread(predictions.prior, present)
     ratio = _spread(ratio, present)
     return LabelShift(
@@ -174,7 +174,8 @@ class _Solver:
         source, target, calibration = predictions.source, predictions.target, None
         if self.kind is not None:
             weight = predictions.source_weight
-            calibration = fit_calibration(source, predictions.codes, weight, self.kind, start)
+            kind = self.kind if start is None else start.kind  # a resample has that of all rows
+            calibration = fit_calibration(source, predictions.codes, weight, kind, start)
             source, target = calibration.apply(source), calibration.apply(target)
         # With the mean prediction as the prior, no shift gives w = 1 also without calibration.
         prior = predictions.source_weight @ source
@@ -200,7 +201,7 @@ def _bootstrap(predictions, solve, calibration, n_bootstrap, confidence, rng):
     return np.quantile(priors, [tail, 1 - tail], axis=0, method="weibull")
 
 
-def _kept_share(ratio, predictions, calibration, kind, dispersion):
+def _kept_share(ratio, predictions, calibration, dispersion):
     """James-Stein's positive part: the share of the shift that is not noise.
 
     The noise is that of the model times `dispersion`, which grows with what the model leaves
@@ -216,7 +217,7 @@ def _kept_share(ratio, predictions, calibration, kind, dispersion):
         predictions.source_weight,
         log_proba(predictions.target),
         calibration.apply(predictions.target),
-        kind=kind,
+        kind=calibration.kind,
     )
     noise = dispersion * (predictions.prior @ np.diag(covariance))
     distance = predictions.prior @ (ratio - 1) ** 2
@@ -237,7 +238,8 @@ def check_parameters(method, calibration, soft, n_bootstrap, confidence):
         )
     if calibration not in (*KINDS, None):
         raise ValueError(
-            f"calibration={calibration!r} is not known; allowed are 'bcts', 'vector' and None."
+            f"calibration={calibration!r} is not known; allowed are {', '.join(map(repr, KINDS))} "
+            "and None."
         )
     if not isinstance(soft, (bool, np.bool_)):
         raise ValueError(f"soft={soft!r} must be True or False.")

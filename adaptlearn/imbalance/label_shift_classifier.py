@@ -38,7 +38,7 @@ class LabelShiftClassifier(Wrapper):
     method : {"auto", "mlls", "rlls", "bbse", "qp"}, default="auto"
         How the proportions are estimated: see `adaptlearn.imbalance.estimate_label_shift`. "auto"
         changes nothing where there is no evidence of a shift, or where the inputs moved as well.
-    calibration : {"bcts", "vector"} or None, default="bcts"
+    calibration : {"auto", "bcts", "vector"} or None, default="auto"
         Calibration on the held-out rows, for "auto" and "mlls"; see the same.
     prior : {"target", "uniform", "source"} or array-like of shape (n_classes,), default="target"
         Class proportions :math:`\pi` that predictions are for. "target": the estimated ones; most
@@ -102,7 +102,7 @@ class LabelShiftClassifier(Wrapper):
         estimator,
         *,
         method="auto",
-        calibration="bcts",
+        calibration="auto",
         prior="target",
         cv=5,
         n_bootstrap=0,
