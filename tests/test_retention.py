@@ -265,12 +265,53 @@ def test_checkpoints_resume_to_the_same_weights(tmp_path):
 def test_saving_names_the_regularization(tmp_path):
     (first, second), _ = rotated(0)
     clf = model(regularization=LwF(temperature=3.0), rehearsal=10).fit(*first)
-    clf.save(tmp_path / "model.safetensors")
+    with pytest.warns(UserWarning, match="rehearsal=10: the 10 rows .* are not written"):
+        clf.save(tmp_path / "model.safetensors")
     again = load(tmp_path / "model.safetensors")
     assert again.regularization.temperature == 3.0 and again.rehearsal == 10
     assert again._rehearsal is None  # rows are not written
     assert (again.predict(second[0]) == clf.predict(second[0])).all()
     assert again.fit(*second).history_[0]["lwf_loss"] > 0
+
+
+def test_saving_keeps_what_ewc_knows(tmp_path):
+    (first, second), _ = rotated(0)
+    clf = model(regularization=EWC(weight=50.0)).fit(*first)
+    clf.save(tmp_path / "model.safetensors")
+    again = load(tmp_path / "model.safetensors")
+    for name, tensor in clf._regularization.precision_.items():
+        assert torch.equal(again._regularization.precision_[name], tensor)
+    assert again._regularization.slack_ == clf._regularization.slack_
+    for one in (clf, again):
+        one.fit(*second)
+    losses = [one.history_[-1]["ewc_loss"] for one in (clf, again)]
+    assert losses[1] == pytest.approx(losses[0], rel=0.2) and losses[1] > 0  # its optimiser is new
+    again.save(tmp_path / "again.safetensors")
+    assert load(tmp_path / "again.safetensors")._regularization.slack_ > 0
+
+
+@register("regularization", "counting_calls")
+class CountingCalls(Regularization):
+    def __init__(self, weight=1.0):
+        self.weight = weight
+
+    def loss(self, network, outputs):
+        return outputs.logits.sum() * 0
+
+    def finish(self, network, batches=None, loss_fn=None):
+        self.calls_ = getattr(self, "calls_", 0) + 1
+        self.network_ = network if self.weight == 7 else None
+
+
+def test_saving_keeps_what_an_own_regularization_knows(tmp_path):
+    (first, second), _ = rotated(0)
+    clf = model(regularization=CountingCalls()).fit(*first).fit(*second)
+    clf.save(tmp_path / "model.safetensors")
+    assert load(tmp_path / "model.safetensors").fit(*first)._regularization.calls_ == 3
+    clf.set_params(regularization__weight=7.0).fit(*first)
+    with pytest.raises(ValueError, match="network_ of regularization="):
+        clf.save(tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import uuid
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from ..imbalance.criterion import Criterion
 from ..imbalance.mixing import Mixing
 from ..regularization.base import Regularization
 from ._label_shift import Priors
+from ._retention import learned, make_regularization
 from ._scaling import DomainScaler
 from ._task_weighting import TaskWeighting
 from .finetune import FineTuning
@@ -48,9 +50,9 @@ class SaveMixin:
     def save(self, path):
         """Write the fitted estimator to one file, without pickle.
 
-        Weights are stored as safetensors, parameters as JSON in the file's header. Training
-        history and optimiser state are not kept, nor are the rows of ``rehearsal`` and what
-        `EWC` knows of earlier calls (a pickle holds both).
+        Weights are stored as safetensors, parameters as JSON in the file's header, and what
+        ``regularization`` learned of earlier calls with them. Training history and optimiser state
+        are not kept, nor are the rows of ``rehearsal``, which are your data (a pickle holds them).
 
         Parameters
         ----------
@@ -61,11 +63,18 @@ class SaveMixin:
         ValueError
             If a parameter cannot be represented (a lambda, a random generator, callbacks); nothing
             is written then.
+
+        Warns
+        -----
+        UserWarning
+            If ``rehearsal`` has kept rows.
         """
         check_is_fitted(self)
         network, objective = self._network, self.net_.criterion_
         tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
         tensors |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
+        memory, numbers = _memory(self)
+        tensors |= memory
         if self._scaler is not None:
             tensors["scaler.mean"] = torch.from_numpy(self._scaler.mean)
             tensors["scaler.scale"] = torch.from_numpy(self._scaler.scale)
@@ -89,6 +98,7 @@ class SaveMixin:
             "seed": int(self.net_.seed),
             "embedder": _model_print(self),
             "row_shape": _encode(_row_shape(self), "X of shape "),
+            "memory": numbers,
         }
         if self._class_counts is not None:
             header["smoothed"] = smoothed
@@ -109,6 +119,40 @@ class SaveMixin:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        kept = getattr(self, "_rehearsal", None)
+        if kept is not None and len(kept.y):
+            warnings.warn(
+                f"rehearsal={self.rehearsal}: the {len(kept.y)} rows kept of earlier calls are not "
+                "written, since they are your data; a loaded estimator begins without them. A "
+                "pickle holds them.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+def _memory(estimator):
+    """What the regularisation learned of earlier calls: tensors by key, and the rest."""
+    tensors, numbers = {}, {}
+    for attribute, value in learned(getattr(estimator, "_regularization", None)).items():
+        if isinstance(value, dict) and all(isinstance(v, torch.Tensor) for v in value.values()):
+            tensors |= {f"memory.{attribute}.{name}": v for name, v in value.items()}
+        else:
+            numbers[attribute] = _encode(value, f"{attribute} of regularization=")
+    return tensors, numbers
+
+
+def _remember(estimator, tensors, numbers, components):
+    """Give the estimator back what `_memory` wrote; takes its tensors out of `tensors`."""
+    state = {name: _decode(value, components) for name, value in numbers.items()}
+    for key in [key for key in tensors if key.startswith("memory.")]:
+        _, attribute, name = key.split(".", 2)
+        state.setdefault(attribute, {})[name] = tensors.pop(key)
+    if state:
+        component = make_regularization(estimator)
+        if component is None or not all(n.isidentifier() and n.endswith("_") for n in state):
+            raise ValueError(f"memory {sorted(state)} belongs to no regularization")
+        vars(component).update(state)
+        estimator._regularization = component
 
 
 def _model_print(estimator):
@@ -257,6 +301,7 @@ def _build(header, tensors, components):
     ):
         names = [name for name in tensors if name.startswith(prefix)]
         module.load_state_dict({name.removeprefix(prefix): tensors.pop(name) for name in names})
+    _remember(estimator, tensors, header.get("memory", {}), components)
     if tensors:
         raise ValueError(f"tensors {sorted(tensors)} are not known")
     estimator._epochs_done = int(header["epochs_done"])
