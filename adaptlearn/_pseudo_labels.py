@@ -67,21 +67,50 @@ def two_class_labels(source, y, target):
     return torch.stack([1 - second, second], 1)
 
 
-def ridge_scores(x, y_hot, weight, ridge, rows):
-    r"""Scores of `rows` by ridge regression on one-hot labels, without intercept.
+def ridge_scores(x, y_hot, weight, ridge, products=None):
+    r"""Scores of all rows by ridge regression on one-hot labels, without intercept.
 
     The penalty is `ridge` times the mean eigenvalue of the weighted covariance of `x`; the smaller
-    of the primal and the dual system is solved.
+    of the primal and the dual system is solved. A row of weight 0 is scored and not fitted.
+
+    Parameters
+    ----------
+    x : Tensor of shape (n_rows, d)
+        Far from 0 in the mean, digits are lost.
+    y_hot : Tensor of shape (n_rows, n_classes)
+    weight : Tensor of shape (n_rows,)
+    ridge : float
+    products : Tensor of shape (n_rows, n_rows), optional
+        ``x @ x.T``, of which the dual system is made: for who solves several.
+
+    Returns
+    -------
+    Tensor of shape (n_rows, n_classes)
     """
-    share = weight / weight.sum()
-    centre = share @ x
-    root = share.sqrt()[:, None]
-    a, b = root * (x - centre), root * (y_hot - share @ y_hot)
-    wide = a.shape[1] > a.shape[0]
-    gram = a @ a.T if wide else a.T @ a
+    used = weight.nonzero()[:, 0]
+    share, y_used = weight[used] / weight[used].sum(), y_hot[used]
+    root = share.sqrt()
+    b = root[:, None] * (y_used - share @ y_used)  # sums to 0 under `root`: centres x as well
+    if x.shape[1] <= len(used):
+        a = x[used].mul_(root[:, None])
+        centre = root @ a
+        gram = _with_ridge((a.T @ a).addr_(centre, centre, alpha=-1), ridge)
+        coef = torch.linalg.solve(gram, a.T @ b)
+        return x @ coef - centre @ coef
+    products = x @ x.T if products is None else products
+    gram = products[used][:, used].mul_(root[:, None]).mul_(root)
+    mean = gram @ root
+    mean -= (mean @ root) / 2 * root
+    gram = _with_ridge(gram.addr_(mean, root, alpha=-1).addr_(root, mean, alpha=-1), ridge)
+    coef = torch.zeros_like(y_hot)
+    coef[used] = root[:, None] * torch.linalg.solve(gram, b)
+    scores = products @ coef
+    return scores - share @ scores[used]
+
+
+def _with_ridge(gram, ridge):
     gram.diagonal().add_(ridge * gram.trace().clamp_min(1e-12) / len(gram))
-    coef = a.T @ torch.linalg.solve(gram, b) if wide else torch.linalg.solve(gram, a.T @ b)
-    return [(side - centre) @ coef for side in rows]
+    return gram
 
 
 def closed_form_labels(source, y, target, n_classes, sharpness, ridge):
@@ -91,17 +120,18 @@ def closed_form_labels(source, y, target, n_classes, sharpness, ridge):
     rows of each label gives scores, and `structured_labels` of the scores gives labels. Both sides
     weigh the same, a target row 1 / n_target whether or not the others take part.
     """
-    x, y_hot = source, F.one_hot(y, n_classes).to(source.dtype)
-    weight = source.new_full((len(source),), 1 / len(source))
+    x, n_source = torch.cat([source, target]), len(source)
+    x -= x.mean(0)
+    products = x @ x.T if x.shape[1] > n_source else None  # some of the systems are dual ones
+    label = y.new_zeros(len(target))
+    weight = x.new_zeros(len(x))
+    weight[:n_source] = 1 / n_source
     for r in range(1, _ROUNDS + 1):
-        scores = ridge_scores(x, y_hot, weight, ridge, (source, target))
-        proba = structured_labels(scores[0], y, scores[1], n_classes, sharpness)
+        y_hot = F.one_hot(torch.cat([y, label]), n_classes).to(x.dtype)
+        scores = ridge_scores(x, y_hot, weight, ridge, products)
+        proba = structured_labels(scores[:n_source], y, scores[n_source:], n_classes, sharpness)
         label, rank = label_and_rank(proba)
-        sure = rank < r / _ROUNDS
-        x = torch.cat([source, target[sure]])
-        y_hot = F.one_hot(torch.cat([y, label[sure]]), n_classes).to(source.dtype)
-        weight = source.new_full((len(x),), 1 / len(target))
-        weight[: len(source)] = 1 / len(source)
+        weight[n_source:] = (rank < r / _ROUNDS) / len(target)
     return proba
 
 

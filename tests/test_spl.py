@@ -96,26 +96,31 @@ def test_ridge_scores_are_those_of_scikit_learn(n_columns):
     share = weight / weight.sum()
     covariance = np.cov(x, rowvar=False, aweights=share, ddof=0)
     penalty = 0.7 * np.trace(covariance) / min(20, n_columns)
-    slow = Ridge(alpha=penalty).fit(x, hot, sample_weight=share)
-    args = (torch.from_numpy(a) for a in (x, hot, weight))
-    fast = ridge_scores(*args, 0.7, [torch.from_numpy(a) for a in (x, t)])
-    for side, scores in zip((x, t), fast, strict=True):
-        expected = slow.predict(side) - share @ hot
-        np.testing.assert_allclose(scores.numpy(), expected, atol=1e-12)
+    slow, slow_hot = Ridge(alpha=penalty).fit(x, hot, sample_weight=share), hot
+    # Five rows of weight 0 stand in between: they are scored and not fitted.
+    rows = np.insert(np.arange(20), [3, 3, 9, 20, 20], np.arange(20, 25))
+    x, hot = np.vstack([x, t])[rows], np.vstack([hot, np.full((5, 3), np.nan)])[rows]
+    args = [torch.from_numpy(a) for a in (x, hot, np.append(weight, np.zeros(5))[rows])]
+    expected = slow.predict(x) - share @ slow_hot
+    for products in (None, args[0] @ args[0].T):
+        fast = ridge_scores(*args, 0.7, products)
+        np.testing.assert_allclose(fast.numpy(), expected, atol=1e-12)
 
 
-def test_closed_form_against_loops():
+@pytest.mark.parametrize("n_columns", [4, 16, 40])  # primal; first dual, then primal; dual
+def test_closed_form_against_loops(n_columns):
     rng = np.random.default_rng(3)
     y, n_classes, rounds = np.arange(12) % 3, 3, 10
-    source = rng.normal(size=(12, 4)) + 2 * np.eye(3, 4)[y]
-    target = rng.normal(size=(9, 4)) + 2 * np.eye(3, 4)[np.arange(9) % 3] + 0.5
+    source = rng.normal(size=(12, n_columns)) + 2 * np.eye(3, n_columns)[y]
+    target = rng.normal(size=(9, n_columns)) + 2 * np.eye(3, n_columns)[np.arange(9) % 3] + 0.5
     chosen, label = [], np.zeros(9, int)
     for r in range(1, rounds + 1):
         x = np.vstack([source, target[chosen]])
         hot = np.eye(n_classes)[np.concatenate([y, label[chosen]])]
         share = np.array([1 / 12] * 12 + [1 / 9] * len(chosen))
         share = share / share.sum()
-        penalty = 0.7 * np.trace(np.cov(x, rowvar=False, aweights=share, ddof=0)) / 4
+        smaller = min(len(x), n_columns)
+        penalty = 0.7 * np.trace(np.cov(x, rowvar=False, aweights=share, ddof=0)) / smaller
         model = Ridge(alpha=penalty).fit(x, hot, sample_weight=share)
         scores = [model.predict(side) for side in (source, target)]
         proba = slow_labels(scores[0], y, scores[1], n_classes, 10.0)
@@ -126,6 +131,18 @@ def test_closed_form_against_loops():
     given = (torch.from_numpy(a) for a in (source, y, target))
     found = closed_form_labels(*given, n_classes, 10.0, 0.7)
     np.testing.assert_allclose(found.numpy(), proba, rtol=1e-6)
+
+
+@pytest.mark.parametrize("n_columns", [4, 40])
+def test_closed_form_of_rows_far_from_zero(n_columns):
+    rng = np.random.default_rng(0)
+    y = torch.from_numpy(np.arange(30) % 3)
+    rows = rng.normal(size=(50, n_columns)) + 2 * np.eye(3, n_columns)[np.arange(50) % 3]
+    found = []
+    for x in (rows, rows.astype(np.float32) + np.float32(5000)):
+        x = torch.from_numpy(x)
+        found.append(closed_form_labels(x[:30], y, x[30:], 3, 10.0, 1.0).numpy())
+    np.testing.assert_allclose(found[1], found[0], atol=0.01)
 
 
 def test_closed_form_follows_clusters_that_a_linear_source_model_cuts():
@@ -140,9 +157,10 @@ def test_closed_form_follows_clusters_that_a_linear_source_model_cuts():
     source, labels, target = map(torch.from_numpy, (source, y, target))
     found = closed_form_labels(source, labels, target, 3, 10.0, 1.0)
     np.testing.assert_allclose(found.sum(1), 1)
-    once = ridge_scores(
-        source, F.one_hot(labels).double(), torch.ones(180).double(), 1.0, [target]
-    )[0]
+    y_hot = torch.cat([F.one_hot(labels), torch.zeros(180, 3)]).double()
+    weight = torch.ones(360).double()
+    weight[180:] = 0
+    once = ridge_scores(torch.cat([source, target]), y_hot, weight, 1.0)[180:]
     assert (found.argmax(1) == labels).double().mean() > 0.97
     assert (once.argmax(1) == labels).double().mean() < 0.93
 
