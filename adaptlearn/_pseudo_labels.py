@@ -91,20 +91,20 @@ def ridge_scores(x, y_hot, weight, ridge, products=None):
     share, y_used = weight[used] / weight[used].sum(), y_hot[used]
     root = share.sqrt()
     b = root[:, None] * (y_used - share @ y_used)  # sums to 0 under `root`: centres x as well
-    if x.shape[1] <= len(used):
+    if x.shape[1] > len(used):
+        gram = x[used] @ x[used].T if products is None else products[used][:, used]
+        gram.mul_(root[:, None]).mul_(root)
+        mean = gram @ root
+        mean -= (mean @ root) / 2 * root
+        gram.addr_(mean, root, alpha=-1).addr_(root, mean, alpha=-1)
+        dual = torch.zeros_like(y_hot)
+        dual[used] = root[:, None] * torch.linalg.solve(_with_ridge(gram, ridge), b)
+        scores = x @ (x.T @ dual) if products is None else products @ dual
+    else:
         a = x[used].mul_(root[:, None])
         centre = root @ a
-        gram = _with_ridge((a.T @ a).addr_(centre, centre, alpha=-1), ridge)
-        coef = torch.linalg.solve(gram, a.T @ b)
-        return x @ coef - centre @ coef
-    products = x @ x.T if products is None else products
-    gram = products[used][:, used].mul_(root[:, None]).mul_(root)
-    mean = gram @ root
-    mean -= (mean @ root) / 2 * root
-    gram = _with_ridge(gram.addr_(mean, root, alpha=-1).addr_(root, mean, alpha=-1), ridge)
-    coef = torch.zeros_like(y_hot)
-    coef[used] = root[:, None] * torch.linalg.solve(gram, b)
-    scores = products @ coef
+        gram = (a.T @ a).addr_(centre, centre, alpha=-1)
+        scores = x @ torch.linalg.solve(_with_ridge(gram, ridge), a.T @ b)
     return scores - share @ scores[used]
 
 
@@ -122,7 +122,7 @@ def closed_form_labels(source, y, target, n_classes, sharpness, ridge):
     """
     x, n_source = torch.cat([source, target]), len(source)
     x -= x.mean(0)
-    products = x @ x.T if x.shape[1] > n_source else None  # some of the systems are dual ones
+    products = x @ x.T if len(x) <= x.shape[1] else None  # never larger than x
     label = y.new_zeros(len(target))
     weight = x.new_zeros(len(x))
     weight[:n_source] = 1 / n_source
