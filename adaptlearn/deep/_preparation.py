@@ -148,7 +148,7 @@ class PreparationMixin:
         """Input statistics, None where inputs are left as they are; returns the `Shift`."""
         self._scaler = shift = None
         if not self._regression:
-            columns = self._columns(parts, fit_rows)
+            columns = self._shift_columns(parts, fit_rows)
             shift = estimate_shift(self, columns, fit_rows, slots, codes, seed)
         if self.normalize is not None and len(parts[0].shape) == 2:
             ratio, by_domain = None, self.normalize == "domain"
@@ -164,7 +164,7 @@ class PreparationMixin:
             )  # fmt: skip
         return shift
 
-    def _columns(self, parts, fit_rows):
+    def _shift_columns(self, parts, fit_rows):
         """What class proportions are estimated from: of raw rows, their embeddings at first."""
         asked = self.label_shift is not None and (fit_rows.domain < 0).any()
         if not (asked and is_raw(parts[0])):
