@@ -152,7 +152,8 @@ class DomainAdaptationClassifier(
     dropout : float, default=0.5
         Share of hidden units dropped, in [0, 1).
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the task loss, as in scikit-learn.
+        Weight of each class in the task loss, as in scikit-learn. "balanced" goes with
+        ``sampling="auto"`` or "instance" alone.
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labels on target rows take part in training.
     early_stopping : bool, "source", "target" or "auto", default=False
