@@ -33,8 +33,8 @@ def fingerprint(estimator, seed, epochs, parts, fit_rows, start=None):
         Planned epochs of this fit.
     parts : list of arrays or CSR matrices
     fit_rows : FitRows
-    start : nn.Module, optional
-        The network that this fit continues to train.
+    start : list, optional
+        What this fit goes on from: the network, and what a regularisation learned of earlier calls.
     """
     digest = hashlib.blake2b(digest_size=12)
     params = estimator.get_params(deep=False)
@@ -74,7 +74,9 @@ def _described(value):
         return repr({repr(k): _described(v) for k, v in value.items()})
     if hasattr(value, "get_params") and not inspect.isclass(value):  # its repr may be abridged
         return f"{type(value).__qualname__}({_described(value.get_params(deep=False))})"
-    return describe(value) if callable(value) else repr(value)  # the repr may hold an address
+    if callable(value) or isinstance(value, torch.Tensor):  # its repr holds an address, or not all
+        return describe(value)
+    return repr(value)
 
 
 class Checkpoint:

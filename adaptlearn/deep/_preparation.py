@@ -16,6 +16,7 @@ from ._checkpoint import Checkpoint, fingerprint
 from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
 from ._parameters import check_parameters
 from ._raw import RawBatches, embedded, is_extractor, is_raw
+from ._retention import learned
 from ._rows import Rows
 from ._scaling import DomainScaler
 from ._stopping import hold_out, stopping_kind
@@ -57,7 +58,8 @@ class PreparationMixin:
         checkpoint = state = None
         if self.checkpoint is not None:
             name_seed = None if self.random_state is None else seed
-            start = None if fresh else self._network
+            memory = learned(getattr(self, "_regularization", None))
+            start = None if fresh else [self._network, memory]
             name = fingerprint(self, name_seed, epochs, parts, fit_rows, start)
             checkpoint = Checkpoint(self.checkpoint, name)
             state = checkpoint.load()
