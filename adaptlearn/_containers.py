@@ -56,7 +56,7 @@ def stack_rows(blocks):
             "convert them to one kind first."
         )
     (kind,) = kinds
-    if kind == "list" or any(map(_is_ragged, blocks)):
+    if kind == "list" or _are_ragged(blocks):
         return [row for block in blocks for row in block]
     if hasattr(first, "columns"):
         for block in blocks:
@@ -98,11 +98,13 @@ def _kind(block):
     return "array"
 
 
-def _is_ragged(block):
-    """Whether these are rows of different shapes, such as sounds of many lengths."""
-    if not isinstance(block, (list, tuple)):
-        return False
-    return len({getattr(row, "shape", None) for row in block}) > 1
+def _are_ragged(blocks):
+    """Whether rows in lists, such as sounds of many lengths, differ in shape from others here."""
+    lists = [block for block in blocks if isinstance(block, (list, tuple))]
+    shapes = {getattr(row, "shape", None) for block in lists for row in block}
+    if shapes and None not in shapes:
+        shapes |= {block.shape[1:] for block in blocks if isinstance(block, np.ndarray)}
+    return len(shapes) > 1
 
 
 def take_rows(X, rows):

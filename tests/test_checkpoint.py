@@ -252,6 +252,29 @@ def test_descriptions_hold_no_address(make):
     assert one != two
 
 
+class Fixed:
+    """A schedule that is no function."""
+
+    def __init__(self, factor):
+        self.factor = factor
+
+    def __call__(self, progress):
+        return self.factor
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda factor: lambda p: factor, Fixed, lambda factor: eval(f"lambda p: {factor}")],
+    ids=["closure", "object", "constant"],
+)
+def test_a_function_is_known_by_its_numbers(make, tmp_path):
+    X, y, Xt = toy()
+    interrupted(tmp_path, schedule=make(1.0))
+    model = DomainAdaptationClassifier(**SMALL, checkpoint=tmp_path)
+    assert epochs_run(model.set_params(schedule=make(0.5)), X, y, Xt) == 4
+    assert epochs_run(model.set_params(schedule=make(1.0)), X, y, Xt) == 2
+
+
 def test_partial_fit_and_warm_start_are_fits_of_their_own(tmp_path):
     X, y, Xt = toy()
     packed = np.concatenate([X, Xt]), np.concatenate([y, np.full(len(Xt), -1)])

@@ -691,6 +691,18 @@ def test_imbalance_is_not_countered_twice(name, params, way_out):
     assert not hasattr(model, "net_")
 
 
+@pytest.mark.parametrize("sampling", ["sqrt", "balanced", "progressive", "domain_balanced"])
+def test_balanced_batches_go_without_balanced_weights(sampling):
+    X, y, Xt, _ = two_sides()
+    model = DomainAdaptationClassifier(**SMALL, sampling=sampling, class_weight="balanced")
+    with pytest.raises(ValueError, match=rf"sampling='{sampling}' .*class_weight='balanced'"):
+        model.fit(X, y, X_target=Xt)
+    assert not hasattr(model, "net_")
+    model.set_params(class_weight={0: 1.0, 1: 2.0, 2: 3.0}).fit(X, y, X_target=Xt)
+    model.set_params(class_weight="balanced", sampling="auto").fit(X, y, X_target=Xt)
+    assert model.sampling_ == "instance"
+
+
 @pytest.mark.parametrize("name", [n for n in CLASSIFYING if n not in REBALANCING])
 def test_other_losses_go_with_sampling_and_class_weights(name):
     X, y, Xt, _ = two_sides()

@@ -1054,3 +1054,43 @@ def test_no_target_warns_once_and_trains():
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.warns(UserWarning, match="no target rows"))
         small().fit(X, y, sample_domain=3)
+
+
+# --- parameters set after fit -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("before", "after"), [("float32", "float64"), ("float64", "bfloat16")])
+def test_precision_is_that_of_the_fit(before, after):
+    X, y, Xt, _ = toy()
+    model = small(precision=before, warm_start=True).fit(X, y, X_target=Xt)
+    expected = model.predict_proba(Xt)
+    model.set_params(precision=after)
+    np.testing.assert_array_equal(model.predict_proba(Xt), expected)
+    model.fit(X, y, X_target=Xt)
+    assert (model.predict_proba(Xt) != expected).any()
+
+
+@pytest.mark.parametrize(
+    "params", [{"learning_rate": 1e-30}, {"schedule": lambda p: 1e-30}], ids=["rate", "schedule"]
+)
+def test_later_calls_take_the_rate_that_is_set(params):
+    X, y, Xt, _ = toy()
+    model = small(warm_start=True).fit(X, y, X_target=Xt)
+    head = model.net_.module_.head.weight
+    before = head.detach().clone()
+    model.set_params(**params).fit(X, y, X_target=Xt)
+    assert torch.equal(head, before)
+    model.set_params(learning_rate=0.02, schedule="constant").fit(X, y, X_target=Xt)
+    assert not torch.equal(head, before)
+    assert model.net_.optimizer_.param_groups[0]["lr"] == pytest.approx(0.02)
+
+
+def test_balanced_weights_of_a_call_that_lacks_a_class():
+    X, y, _, _ = toy(n_classes=3)
+    some = y < 2
+    model = small(class_weight="balanced", alignment=None, max_epochs="auto", normalize="source")
+    by_hand = small(class_weight=None, alignment=None, max_epochs="auto", normalize="source")
+    model.partial_fit(X[some], y[some], classes=[0, 1, 2])
+    weight = (some.sum() / (2 * np.bincount(y[some])))[y[some]]
+    by_hand.partial_fit(X[some], y[some], classes=[0, 1, 2], sample_weight=weight)
+    np.testing.assert_allclose(model.predict_proba(X), by_hand.predict_proba(X), rtol=1e-5)

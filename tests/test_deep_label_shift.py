@@ -4,11 +4,14 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from sklearn.model_selection import GridSearchCV
 
 from adaptlearn import (
     DomainAdaptationClassifier,
+    FineTuneClassifier,
+    FineTuning,
     HeadRetrainer,
     LabelledScorer,
     MMDClassifier,
@@ -16,6 +19,7 @@ from adaptlearn import (
     pack,
 )
 from adaptlearn.deep._label_shift import halved_share
+from adaptlearn.deep.finetune import settled_mode
 from adaptlearn.imbalance.sampling import nearest_sampling
 
 METHODS = ("auto", "bbse", "rlls", "mlls")
@@ -262,3 +266,12 @@ def test_too_few_rows_to_hold_out():
     with pytest.warns(UserWarning, match="too few rows"):
         model = small(label_shift="mlls", max_epochs=1).fit(X, y, X_target=Xt)
     assert model.target_prior_ is None
+
+
+def test_held_out_predictions_come_from_a_network_trained_alike():
+    network = torch.nn.Linear(5, 8)
+    for cls, mode in ((FineTuneClassifier, "gradual"), (DomainAdaptationClassifier, "plain")):
+        clf = cls(backbone=network)
+        assert settled_mode(clf) == settled_mode(clf._unaligned(0)) == mode
+    kept = FineTuneClassifier(backbone=network, finetune=FineTuning(warmup=0.3))._unaligned(0)
+    assert kept.finetune.warmup == 0.3

@@ -506,6 +506,14 @@ def test_plain_folds_hold_every_domain_and_order_is_kept(sizes):
     assert len(y) == len(X)
 
 
+def test_rows_of_two_lengths_are_a_list():
+    """Sounds of one second here and of two there."""
+    source, target = [np.ones(10)] * 3, [np.ones(20)] * 2
+    X, y, domain = pack(source, [0, 1, 0], target)
+    assert [len(row) for row in X] == np.where(domain < 0, 20, 10).tolist()
+    assert (y[domain < 0] == -1).all()
+
+
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [

@@ -202,6 +202,23 @@ def test_raw_rows_are_rehearsed(models, kind, mode, cls):
     assert equal(weights(clf), weights(plain))
 
 
+@pytest.mark.parametrize("mode", ["frozen", "head"])
+def test_rehearsed_rows_may_differ_in_shape(models, mode):
+    larger = np.random.default_rng(1).integers(0, 256, (24, 50, 60, 3), dtype=np.uint8)
+    params = {"finetune": mode, "max_epochs": 1, "early_stopping": False, "normalize": "source"}
+    clf = small(extractor(models, "vit"), rehearsal=40, **params)
+    clf.partial_fit(list(rows("vit")), LABELS)
+    for X in (list(larger), list(larger), larger):
+        clf.partial_fit(X, LABELS)
+        assert {image.shape for image in clf._rehearsal.X} == {(34, 40, 3), (50, 60, 3)}
+        assert len(clf._rehearsal.y) == 40
+    clf = small(extractor(models, "vit"), rehearsal=20, **params).partial_fit(rows("vit"), LABELS)
+    before = weights(clf)
+    with pytest.raises(ValueError, match=r"rehearsal keeps.*as lists"):
+        clf.partial_fit(larger, LABELS)
+    assert equal(weights(clf), before)
+
+
 # --- several tasks ----------------------------------------------------------------------------
 
 TWO = np.column_stack([LABELS.astype(float), np.linspace(0.05, 3, len(LABELS))])

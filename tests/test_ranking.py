@@ -293,6 +293,8 @@ def test_names_of_a_list():
         ({"candidates": {"a": PCA(2)}}, ValueError, "X is None"),
         ({"rank_by": "logmee"}, ValueError, "Did you mean 'logme'"),
         ({"rank_by": []}, ValueError, "rank_by is empty"),
+        ({"rank_by": "a_distance"}, ValueError, "'a_distance' is known of no candidate"),
+        ({"rank_by": ["logme", "leep"]}, ValueError, "'leep' is known of no candidate"),
         ({"max_samples": 1}, ValueError, "max_samples=1"),
         ({"task": "both"}, ValueError, "task='both'"),
         ({"source_proba": {"b": None}}, ValueError, "source_proba names 'b'"),

@@ -262,6 +262,19 @@ def test_checkpoints_resume_to_the_same_weights(tmp_path):
     assert equal(weights(start.fit(*second)), weights(undisturbed))
 
 
+def test_checkpoints_know_what_was_learned_of_earlier_calls(tmp_path):
+    (first, second), _ = rotated(0, n=60)
+    clf = model(regularization="ewc", warm_start=True, max_epochs=2).fit(*first)
+    other = copy.deepcopy(clf)
+    other._regularization.precision_ = {
+        name: 100 * p for name, p in other._regularization.precision_.items()
+    }
+    for one in (clf, other):
+        one.set_params(checkpoint=tmp_path).fit(*second)
+    assert len(list(tmp_path.iterdir())) == 2
+    assert not equal(weights(clf), weights(other))
+
+
 def test_saving_names_the_regularization(tmp_path):
     (first, second), _ = rotated(0)
     clf = model(regularization=LwF(temperature=3.0), rehearsal=10).fit(*first)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import sklearn
 from sklearn.base import clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import (
     GridSearchCV,
@@ -118,6 +119,14 @@ def test_importance_weighted_scorer_by_hand(packed, space):
         for c in range(3)
     ]
     assert balanced == pytest.approx(np.mean(recalls))
+
+
+def test_densities_of_texts_are_an_error_that_says_so():
+    X, y = np.array([["one"], ["two"], ["three"], ["four"]]), np.array([0, 1, -1, -1])
+    clf = DummyClassifier().fit(X[:2], y[:2])
+    for space in ("features", "input"):  # it has no features
+        with pytest.raises(ValueError, match=f"space='{space}' .* no finite numbers"):
+            ImportanceWeightedScorer(space=space)(clf, X, y)
 
 
 def test_scorers_find_the_adapted_model_where_source_accuracy_does_not(packed):

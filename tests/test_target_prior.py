@@ -265,3 +265,27 @@ def test_without_label_shift_alignments_get_the_source_as_it_is(normalize):
     )
     model.fit(Xs, ys, X_target=Xt)
     assert all((weight == 1).all() for _, weight, _ in Recorder.seen)
+
+
+def test_codes_and_rows_of_any_kind():
+    Xs, ys, Xt, _ = problem(0, 0.5, n=200)
+    expected = estimate_target_prior(Xs, ys, Xt, 5)
+    for codes in (ys.astype(np.int8), ys.astype(np.uint16), ys.tolist()):
+        np.testing.assert_array_equal(estimate_target_prior(Xs.tolist(), codes, Xt, 5), expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"codes": [0, 1]}, "codes must hold one integer for each of the 200 rows of X_source"),
+        ({"codes": np.full(200, -1)}, "codes must lie in 0 .. 4, as n_classes=5"),
+        ({"n_classes": 3}, "codes must lie in 0 .. 2, as n_classes=3"),
+        ({"X_target": np.zeros((9, 2))}, "X_source has 6 columns and X_target 2"),
+        ({"X_target": np.full((9, 6), np.nan)}, "X_target contains NaN"),
+    ],
+)
+def test_errors_name_the_parameter(change, message):
+    Xs, ys, Xt, _ = problem(0, 0.5, n=200)
+    given = {"X_source": Xs, "codes": ys, "X_target": Xt, "n_classes": 5} | change
+    with pytest.raises(ValueError, match=message):
+        estimate_target_prior(**given)

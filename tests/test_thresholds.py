@@ -325,7 +325,8 @@ def test_a_single_class_has_nothing_to_tune():
         (TunedThresholdsClassifier(LinearSVC()), "LinearSVC.* has no predict_proba.*Calibrated"),
         (TunedThresholdsClassifier(LogisticRegression(), get_scorer("f1_macro")), "is a scorer"),
         (TunedThresholdsClassifier(LogisticRegression(), target_labels=0), "target_labels=0"),
-        (TunedThresholdsClassifier(LogisticRegression(), cv=1), "k-fold|n_splits"),
+        (TunedThresholdsClassifier(LogisticRegression(), cv=1), "cv=1 must be at least 2"),
+        (TunedThresholdsClassifier(LogisticRegression(), cv=True), "cv=True must be at least 2"),
     ],
 )
 def test_errors(clf, message):

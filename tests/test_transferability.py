@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.covariance import LedoitWolf
+from sklearn.naive_bayes import GaussianNB
 
 from adaptlearn import metrics
 from adaptlearn.metrics import h_score, leep_score, logme_score, nce_score, transrate_score
@@ -315,13 +316,38 @@ def test_matrix_of_partial_fit_and_of_warm_starts():
 
 
 def test_matrix_gives_all_classes_to_the_first_call():
-    from sklearn.naive_bayes import GaussianNB
-
     X = np.random.default_rng(0).normal(size=(30, 2))
     y = np.arange(30) % 2
     domains = [(X + 5 * y[:, None], y), (X + 5 * y[:, None] - 20, y + 2)]
     matrix = metrics.forgetting_matrix(GaussianNB(priors=[0.25] * 4), domains)
     assert (matrix[1] > 0.9).all() and matrix[0, 1] == 0
+
+
+class Learner(ClassifierMixin, Counter):
+    """A classifier that reads masks, as its ``predict`` tells."""
+
+    warm_start = False
+
+    def __init__(self):
+        pass
+
+    def predict(self, X, *, sample_domain=None):
+        return np.zeros(len(X))
+
+    def score(self, X, y, sample_weight=None):
+        return float(len(self.calls[0][1].get("classes", ())))
+
+
+def test_masks_are_no_classes():
+    X, y = np.arange(6.0)[:, None], np.array([0, 0, 2, 2, -1, -1])
+    assert metrics.forgetting_matrix(Learner(), [(X, y), (X, y + 1)])[1, 1] == 4  # 0, 1, 2, 3
+    plain = metrics.forgetting_matrix(GaussianNB(priors=[0.5, 0.25, 0.25]), [(X, y)])
+    assert plain.shape == (1, 1)  # three classes to an estimator that knows no mask
+
+
+def test_several_columns_of_labels_have_no_common_classes():
+    X, y = np.zeros((4, 1)), np.array([[0, 5], [1, 6], [0, 6], [1, 5]])
+    assert metrics.forgetting_matrix(Learner(), [(X, y)])[0, 0] == 0
 
 
 def test_matrix_of_a_scoring():

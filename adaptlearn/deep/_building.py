@@ -43,6 +43,7 @@ class BuildingMixin:
     def _build(self, input_shape, alignments, criterion, labels, seed, device, body=None):
         """Network, objective, plan of the fine-tuning, and the net that holds them."""
         index, mode = self._domain_index, settled_mode(self)
+        self._dtype = torch.float64 if self.precision == "float64" else torch.float32
         class_counts = None if self._regression else labels
         backbone = self.backbone if body is None else body
         network = build_network(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 import os
@@ -13,6 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 import torch
 
+from ..extractors._fingerprint import describe
 from ._raw import is_raw
 from ._rows import chunks
 
@@ -33,8 +33,8 @@ def fingerprint(estimator, seed, epochs, parts, fit_rows, start=None):
         Planned epochs of this fit.
     parts : list of arrays or CSR matrices
     fit_rows : FitRows
-    start : nn.Module, optional
-        The network that this fit continues to train.
+    start : list, optional
+        What this fit goes on from: the network, and what a regularisation learned of earlier calls.
     """
     digest = hashlib.blake2b(digest_size=12)
     params = estimator.get_params(deep=False)
@@ -68,17 +68,14 @@ def _described(value):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
         return f"{value!r} {digest.hexdigest()}"
-    if isinstance(value, functools.partial):
-        return _described([value.func, value.args, value.keywords])
     if isinstance(value, (list, tuple)):
         return repr([_described(v) for v in value])
     if isinstance(value, dict):
         return repr({repr(k): _described(v) for k, v in value.items()})
     if hasattr(value, "get_params") and not inspect.isclass(value):  # its repr may be abridged
         return f"{type(value).__qualname__}({_described(value.get_params(deep=False))})"
-    if callable(value) and hasattr(value, "__qualname__"):  # its repr holds an address
-        code = getattr(getattr(value, "__code__", None), "co_code", b"").hex()
-        return f"{value.__module__}.{value.__qualname__} {code}"
+    if callable(value) or isinstance(value, torch.Tensor):  # its repr holds an address, or not all
+        return describe(value)
     return repr(value)
 
 

@@ -44,8 +44,17 @@ class ClassLabelsMixin:
         counts = np.bincount(codes[labelled], minlength=len(self.classes_))
         weight = fit_rows.weight
         if self.class_weight is not None:
-            by_class = compute_class_weight(
-                self.class_weight, classes=self.classes_, y=fit_rows.y[labelled]
+            by_class = _class_weights(
+                self.class_weight, self.classes_, fit_rows.y[labelled], counts
             )
             weight = by_class[codes] * (1.0 if weight is None else weight)
         return codes, weight, torch.from_numpy(counts)
+
+
+def _class_weights(class_weight, classes, y, counts):
+    """Weight of each class; "balanced" among those that occur, as a call need not hold all."""
+    if class_weight != "balanced":
+        return compute_class_weight(class_weight, classes=classes, y=y)
+    by_class, seen = np.ones(len(classes)), counts > 0
+    by_class[seen] = compute_class_weight("balanced", classes=classes[seen], y=y)
+    return by_class

@@ -22,10 +22,6 @@ class InferenceMixin:
         """The network itself, also when it was compiled."""
         return getattr(self.net_.module_, "_orig_mod", self.net_.module_)
 
-    @property
-    def _dtype(self):
-        return torch.float64 if self.precision == "float64" else torch.float32
-
     def _pick_device(self):
         if self.device != "auto":
             try:

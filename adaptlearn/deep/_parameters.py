@@ -162,14 +162,20 @@ def _criterion(spec, regression):
 
 def _check_rebalancing(criterion, params):
     """Imbalance is countered once: by the loss, the batches or the weights."""
-    if not criterion.rebalances:
+    sampling, class_weight = params["sampling"], params.get("class_weight")
+    by_batches = sampling not in ("auto", "instance")
+    if by_batches and not criterion.rebalances and isinstance(class_weight, str):
+        raise ValueError(
+            f"sampling={sampling!r} counters imbalance, and class_weight={class_weight!r} would do "
+            "so a second time. Set sampling='instance', or class_weight=None; a dict of weights is "
+            "taken as it is."
+        )
+    if not criterion.rebalances or not (by_batches or class_weight is not None):
         return
-    if params["sampling"] not in ("auto", "instance"):
-        given, way_out = f"sampling={params['sampling']!r}", "sampling='instance'"
-    elif params.get("class_weight") is not None:
-        given, way_out = f"class_weight={params['class_weight']!r}", "class_weight=None"
+    if by_batches:
+        given, way_out = f"sampling={sampling!r}", "sampling='instance'"
     else:
-        return
+        given, way_out = f"class_weight={class_weight!r}", "class_weight=None"
     raise ValueError(
         f"criterion={criterion!r} counters imbalance itself, and {given} would do so a second "
         f"time. Set {way_out}, or a criterion that does not: 'cross_entropy', 'focal' or "

@@ -16,6 +16,7 @@ from ._checkpoint import Checkpoint, fingerprint
 from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
 from ._parameters import check_parameters
 from ._raw import RawBatches, embedded, is_extractor, is_raw
+from ._retention import learned
 from ._rows import Rows
 from ._scaling import DomainScaler
 from ._stopping import hold_out, stopping_kind
@@ -57,7 +58,8 @@ class PreparationMixin:
         checkpoint = state = None
         if self.checkpoint is not None:
             name_seed = None if self.random_state is None else seed
-            start = None if fresh else self._network
+            memory = learned(getattr(self, "_regularization", None))
+            start = None if fresh else [self._network, memory]
             name = fingerprint(self, name_seed, epochs, parts, fit_rows, start)
             checkpoint = Checkpoint(self.checkpoint, name)
             state = checkpoint.load()
@@ -148,7 +150,7 @@ class PreparationMixin:
         """Input statistics, None where inputs are left as they are; returns the `Shift`."""
         self._scaler = shift = None
         if not self._regression:
-            columns = self._columns(parts, fit_rows)
+            columns = self._shift_columns(parts, fit_rows)
             shift = estimate_shift(self, columns, fit_rows, slots, codes, seed)
         if self.normalize is not None and len(parts[0].shape) == 2:
             ratio, by_domain = None, self.normalize == "domain"
@@ -164,7 +166,7 @@ class PreparationMixin:
             )  # fmt: skip
         return shift
 
-    def _columns(self, parts, fit_rows):
+    def _shift_columns(self, parts, fit_rows):
         """What class proportions are estimated from: of raw rows, their embeddings at first."""
         asked = self.label_shift is not None and (fit_rows.domain < 0).any()
         if not (asked and is_raw(parts[0])):

@@ -36,7 +36,7 @@ class RehearsalBuffer(NamedTuple):
         seed = draw_seed(copy.deepcopy(random_state))
         return cls(None, none, none.astype(np.int64), none, none, seed, 0)
 
-    def join(self, X, y, sample_domain, X_target, sample_weight, classes):
+    def join(self, X, y, sample_domain, X_target, sample_weight, classes, raw):
         """What ``fit`` was given, with the kept rows after its own.
 
         Parameters
@@ -45,10 +45,12 @@ class RehearsalBuffer(NamedTuple):
             As in ``fit``.
         classes : array-like
             Classes known before this call; empty in regression.
+        raw : bool
+            Whether an extractor reads the rows, which may then differ in shape.
         """
         X, labels = as_container(X), None if y is None else to_array(y)
         wrong = X is None or labels is None or len(labels) != n_rows(X)
-        if wrong or not _alike(X, self.X):
+        if wrong or not (raw or _alike(X, self.X)):
             return X, y, sample_domain, X_target, sample_weight  # the fit says what is wrong
         n = n_rows(X)
         try:
@@ -57,6 +59,11 @@ class RehearsalBuffer(NamedTuple):
             raise TypeError(
                 f"X is a {type(X).__name__}, and the rows that rehearsal keeps of earlier calls "
                 f"are in a {type(self.X).__name__}. Give the same kind each time."
+            ) from None
+        except ValueError:
+            raise ValueError(
+                "X does not go with the rows that rehearsal keeps of earlier calls. Give the same "
+                "column each time, and rows of several shapes as lists: list(X)."
             ) from None
         if sample_domain is not None:
             domain = read_sample_domain(sample_domain, n)

@@ -11,6 +11,7 @@ from .._components import member_name, registered, resolve
 from .._containers import as_container, n_rows
 from ..regularization.base import Regularization, RowBatch, StepOutputs
 from ..regularization.delta import Delta
+from ._raw import is_extractor
 from ._rehearsal import RehearsalBuffer
 from .finetune import settled_mode
 
@@ -35,7 +36,7 @@ class RetentionMixin:
         buffer = None if fresh or not size else self._rehearsal
         if buffer is not None:
             classes = () if self._regression else self.classes_
-            given = buffer.join(*given, classes)
+            given = buffer.join(*given, classes, is_extractor(self.backbone))
         domain = super()._fit(*given, fresh, epochs)
         if size:
             if buffer is None:

@@ -135,6 +135,12 @@ class Trainer(NeuralNet):
         """The network, also when it was compiled."""
         return getattr(self.module_, "_orig_mod", self.module_)
 
+    def follow(self, rate, schedule):
+        """Take the rate and the schedule of a call, which may differ from those of the first."""
+        for group in self.optimizer_.param_groups:
+            group["lr"] *= rate / self.lr
+        self.lr, self.schedule = rate, schedule
+
     def train(self, iterator, epochs, *, start=0, offset=0, after_epoch=None):
         """Train for `epochs` more epochs.
 

@@ -132,6 +132,7 @@ class DeepEstimator(
 
     def _train(self, iterator, stopping, epochs, checkpoint, state, seed):
         net, data = self.net_, iterator.data
+        net.follow(self.learning_rate, self.schedule)
         start = 0
         if state is not None:
             start = state["epoch"]

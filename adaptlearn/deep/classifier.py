@@ -11,6 +11,7 @@ from ._mixing import make_mixing
 from ._raw import is_extractor
 from ._retention import RetentionMixin
 from .base import DeepEstimator
+from .finetune import settings_of, settled_mode
 from .persistence import SaveMixin
 
 
@@ -151,7 +152,8 @@ class DomainAdaptationClassifier(
     dropout : float, default=0.5
         Share of hidden units dropped, in [0, 1).
     class_weight : dict, "balanced" or None, default=None
-        Weight of each class in the task loss, as in scikit-learn.
+        Weight of each class in the task loss, as in scikit-learn. "balanced" goes with
+        ``sampling="auto"`` or "instance" alone.
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labels on target rows take part in training.
     early_stopping : bool, "source", "target" or "auto", default=False
@@ -169,7 +171,9 @@ class DomainAdaptationClassifier(
     compile : bool, default=False
         Whether to compile the network with ``torch.compile``.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the last one.
+        Whether ``fit`` continues from the last one. What makes the network, its losses, its batches
+        and its input statistics then stays as it was; `learning_rate`, `schedule`, `batch_size`,
+        `max_epochs` and early stopping are as they are set now.
     checkpoint : path-like, optional
         Directory for checkpoints. The same call, repeated after an interruption, resumes from the
         last whole epoch and ends as if undisturbed.
@@ -377,6 +381,9 @@ class DomainAdaptationClassifier(
             "random_state": seed,
             "verbose": 0,
         }
+        mode = settled_mode(self)
         if is_extractor(self.backbone):  # proportions are estimated from embeddings
             params |= {"backbone": None, "finetune": "auto", "augment": None}
+        elif mode != "plain":  # what "auto" is differs between classes
+            params["finetune"] = settings_of(self.finetune).set_params(mode=mode)
         return DomainAdaptationClassifier(**params)

@@ -110,7 +110,9 @@ class MultiTaskClassifier(
     compile : bool, default=False
         Whether to compile the network with ``torch.compile``.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the last one.
+        Whether ``fit`` continues from the last one. What makes the network, its losses, its batches
+        and its input statistics then stays as it was; `learning_rate`, `schedule`, `batch_size`,
+        `max_epochs` and early stopping are as they are set now.
     checkpoint : path-like, optional
         Directory for checkpoints. The same call, repeated after an interruption, resumes from the
         last whole epoch and ends as if undisturbed.

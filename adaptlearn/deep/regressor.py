@@ -86,9 +86,9 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
     target_labels : {"ignore", "use"}, default="ignore"
         Whether labels on target rows take part in training.
     early_stopping : bool, "source", "target" or "auto", default=False
-        Hold out source rows and keep the best epoch: by their loss ("source"), or by their loss
-        plus the guarded entropy of target predictions ("target", what True means). "auto": by
-        their loss, where at least 20 rows are held out and no `resampler` copies rows.
+        Hold out source rows and keep the epoch with the lowest loss on them; numbers say nothing of
+        the target, so True, "source" and "target" are the same here. "auto": where at least 20 rows
+        are held out.
     validation_fraction : float, default=0.1
         Share of source rows held out, in (0, 1).
     n_iter_no_change : int, default=10
@@ -100,7 +100,9 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
     compile : bool, default=False
         Whether to compile the network with ``torch.compile``.
     warm_start : bool, default=False
-        Whether ``fit`` continues from the last one.
+        Whether ``fit`` continues from the last one. What makes the network, its losses, its batches
+        and its input statistics then stays as it was; `learning_rate`, `schedule`, `batch_size`,
+        `max_epochs` and early stopping are as they are set now.
     checkpoint : path-like, optional
         Directory for checkpoints. The same call, repeated after an interruption, resumes from the
         last whole epoch and ends as if undisturbed.

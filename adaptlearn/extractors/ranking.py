@@ -91,7 +91,8 @@ def rank_extractors(
     Raises
     ------
     ValueError, TypeError
-        If a candidate is no transformer, or an array has not one row for each row.
+        If a candidate is no transformer, an array has not one row for each row, or no candidate has
+        a value that the rank is to go by.
 
     See Also
     --------
@@ -138,6 +139,13 @@ def rank_extractors(
     for k, (name, candidate) in enumerate(bar):
         for key, value in _scores(name, candidate, rows, source_proba.get(name), random_state):
             table[key][k] = value
+    for key in rank_by:
+        if np.isnan(table[key]).all():
+            raise ValueError(
+                f"rank_by={key!r} is known of no candidate. 'a_distance' needs target rows, 'leep' "
+                "and 'nce' need source_proba, 'h_score' and 'transrate' need classes, 'ms_per_row' "
+                "rows that are not in the cache."
+            )
     return ExtractorRanking.of(list(named), table, rank_by)
 
 

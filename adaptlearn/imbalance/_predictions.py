@@ -77,19 +77,7 @@ def read_predictions(proba_source, codes, proba_target, sample_weight=None):
             f"proba_target has {target.shape[1]} columns and proba_source has {n_classes}; give "
             "predictions of one classifier, one column for each class."
         )
-    codes = np.asarray(codes)
-    if codes.shape != (len(source),) or codes.dtype.kind not in "iub":
-        raise ValueError(
-            f"codes must hold one integer for each of the {len(source)} rows of proba_source, got "
-            f"shape {codes.shape} and dtype {codes.dtype}. Encode labels first, for example with "
-            "np.searchsorted(classes, y)."
-        )
-    codes = codes.astype(np.int64)
-    if codes.min() < 0 or codes.max() >= n_classes:
-        raise ValueError(
-            f"codes must lie in 0 .. {n_classes - 1}, the columns of proba_source; got "
-            f"{codes.min()} .. {codes.max()}. Leave out rows without a label."
-        )
+    codes = read_codes(codes, len(source), n_classes, "proba_source", "the columns of proba_source")
     weight = read_weight(sample_weight, len(codes), np.ones(len(codes), dtype=bool))
     if weight is None:
         weight = np.ones(len(codes))
@@ -104,6 +92,24 @@ def read_predictions(proba_source, codes, proba_target, sample_weight=None):
         np.full(len(target), 1.0 / len(target)),
         present,
     )
+
+
+def read_codes(codes, n_rows, n_classes, rows_of, allowed):
+    """Class codes as int64; errors say which rows they belong to, and what allows no others."""
+    codes = np.asarray(codes)
+    if codes.shape != (n_rows,) or codes.dtype.kind not in "iub":
+        raise ValueError(
+            f"codes must hold one integer for each of the {n_rows} rows of {rows_of}, got "
+            f"shape {codes.shape} and dtype {codes.dtype}. Encode labels first, for example with "
+            "np.searchsorted(classes, y)."
+        )
+    codes = codes.astype(np.int64)
+    if codes.min() < 0 or codes.max() >= n_classes:
+        raise ValueError(
+            f"codes must lie in 0 .. {n_classes - 1}, {allowed}; got "
+            f"{codes.min()} .. {codes.max()}. Leave out rows without a label."
+        )
+    return codes
 
 
 def log_proba(proba):

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from sklearn.utils import check_array
 
 from .._pseudo_labels import closed_form_labels, ridge_scores
+from ._predictions import read_codes
 
 _ROUNDS, _DAMPING = 8, 0.5
 _SHARPNESS, _RIDGE = 10.0, 1.0
@@ -44,11 +46,11 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
 
     Parameters
     ----------
-    X_source, X_target : ndarrays of shape (n, d)
+    X_source, X_target : array-like of shape (n, d)
         Some hundred rows of each side suffice; time grows with the cube of the smaller of rows and
         columns.
-    codes : ndarray of shape (n_source,)
-        Class codes.
+    codes : array-like of shape (n_source,)
+        Class codes 0 .. n_classes - 1.
     n_classes : int
     clip : float or None, default=3.0
         Standardised values are clipped to [-clip, clip].
@@ -57,6 +59,11 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     -------
     ndarray of shape (n_classes,)
         Sums to 1; a class without source rows gets 0.
+
+    Raises
+    ------
+    ValueError
+        If the sides have different columns, hold NaN, or codes are none of `n_classes`.
 
     References
     ----------
@@ -77,8 +84,17 @@ def estimate_target_prior(X_source, codes, X_target, n_classes, *, clip=3.0):
     >>> bool(0.5 < q[1] < 0.65)
     True
     """
-    sample = Sample(np.asarray(X_source), np.asarray(codes), np.asarray(X_target), n_classes)
-    return match_target(sample, clip=clip).prior
+    source, target = (
+        check_array(X, dtype=np.float64, input_name=name)
+        for name, X in (("X_source", X_source), ("X_target", X_target))
+    )
+    if source.shape[1] != target.shape[1]:
+        raise ValueError(
+            f"X_source has {source.shape[1]} columns and X_target {target.shape[1]}; give both "
+            "sides in the same columns."
+        )
+    codes = read_codes(codes, len(source), n_classes, "X_source", f"as n_classes={n_classes}")
+    return match_target(Sample(source, codes, target, n_classes), clip=clip).prior
 
 
 class Sample(NamedTuple):

@@ -130,6 +130,10 @@ class TunedThresholdsClassifier(ClassifierWrapper):
         self._check_inner()
         check_predicts_proba(self.estimator, "thresholds are set on probabilities")
         _check_scoring(self.scoring)
+        if isinstance(self.cv, numbers.Integral) and (isinstance(self.cv, bool) or self.cv < 2):
+            raise ValueError(
+                f"cv={self.cv!r} must be at least 2 folds, or a splitter such as StratifiedKFold."
+            )
         X, y = as_container(X), as_container(y)
         n = n_rows(X)
         labels, labelled, domain = read_rows(y, n, sample_domain)

@@ -9,6 +9,9 @@ from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
 from sklearn.utils import check_array
 
+from .._domains import is_unlabelled
+from .._labels import is_table, read_labels
+from .._prediction import takes_sample_domain
 from .._tables import html_table, text_table
 
 __all__ = ["ForgettingReport", "forgetting_matrix", "forgetting_report"]
@@ -154,7 +157,8 @@ def forgetting_matrix(
         Rows to score on, of the same domains; default the training rows, which says how well they
         are remembered.
     classes : array-like, optional
-        All classes, for the first ``partial_fit``; default those of all domains, for classifiers.
+        All classes, for the first ``partial_fit``; default those of all domains, for classifiers of
+        one column of labels. Masks (-1) are none to estimators that read them.
     n_calls : int, default=1
         Calls of ``partial_fit`` for each domain.
     scoring : str, callable or None, default=None
@@ -190,8 +194,8 @@ def forgetting_matrix(
             "partial_fit nor warm_start=True."
         )
     scorer, estimator = check_scoring(estimator, scoring), clone(estimator)
-    if classes is None and is_classifier(estimator):
-        classes = np.unique(np.concatenate([np.asarray(y) for _, y in domains]))
+    if classes is None and not warm and is_classifier(estimator):
+        classes = _classes(estimator, [y for _, y in domains])
     first = {} if classes is None else {"classes": classes}
     matrix = np.empty((len(domains), len(domains)))
     for i, (X, y) in enumerate(domains):
@@ -203,6 +207,15 @@ def forgetting_matrix(
             first = {}
         matrix[i] = [scorer(estimator, X_test, y_test) for X_test, y_test in tests]
     return matrix
+
+
+def _classes(estimator, ys):
+    """Labels that occur; None where rows have several."""
+    if any(is_table(y) for y in ys):
+        return None
+    masks = takes_sample_domain(estimator, "predict")
+    known = [read_labels(y)[0][~is_unlabelled(y)] if masks else np.asarray(y) for y in ys]
+    return np.unique(np.concatenate(known))
 
 
 def _pairs(domains, name):

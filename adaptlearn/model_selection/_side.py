@@ -10,6 +10,15 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 
+def is_numeric(X):
+    """Whether rows are numbers without a gap; text and images as files are not."""
+    try:
+        values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
+    except (TypeError, ValueError):
+        return False
+    return bool(np.isfinite(values).all())
+
+
 def _with_squares(X):
     """Columns and their squares: two sides may differ in spread alone."""
     if sp.issparse(X):

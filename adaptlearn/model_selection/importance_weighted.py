@@ -8,6 +8,7 @@ from .._containers import take_rows
 from .._prediction import has_method, inputs_of
 from ..metrics import collapse_penalty, importance_weighted_score, importance_weights
 from ._scorer import DomainScorer, Side
+from ._side import is_numeric
 from .entropy import source_prior
 
 
@@ -131,4 +132,9 @@ class ImportanceWeightedScorer(DomainScorer):
             sides = [
                 inputs_of(side.estimator, take_rows(side.X, rows)) for rows in (source, target)
             ]
+            if not all(map(is_numeric, sides)):
+                raise ValueError(
+                    f"space={self.space!r} compares densities of the inputs here, which are no "
+                    "finite numbers. Use space='features' with an estimator that has transform."
+                )
         return importance_weights(*sides, clip=self.clip)

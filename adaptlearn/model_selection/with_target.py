@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 from sklearn.base import clone, is_classifier
 from sklearn.utils import check_consistent_length
 from sklearn.utils.metaestimators import available_if
@@ -17,16 +16,7 @@ from .._packing import pack
 from .._prediction import inputs_of, last_step, takes_sample_domain
 from .._wrapping import Wrapper
 from ._rows import read_rows
-from ._side import SideOfRows
-
-
-def _is_numeric(X):
-    """Whether rows are numbers without a gap; text and images as files are not."""
-    try:
-        values = X.data if sp.issparse(X) else np.asarray(X, dtype=np.float64)
-    except (TypeError, ValueError):
-        return False
-    return bool(np.isfinite(values).all())
+from ._side import SideOfRows, is_numeric
 
 
 def _inner_has(name):
@@ -178,7 +168,7 @@ class WithTarget(Wrapper):
             return
         rows = np.sort(np.concatenate([np.flatnonzero(is_target == s)[:2000] for s in (0, 1)]))
         inputs = inputs_of(self.estimator_, take_rows(X, rows))
-        if _is_numeric(inputs):
+        if is_numeric(inputs):
             self._side = SideOfRows().fit(inputs, is_target[rows])
 
     def _call(self, method, X, sample_domain):
