@@ -1,13 +1,14 @@
 """Metrics by class, by domain and of calibration, by hand; their scorers."""
 
 import math
+import pickle
 from collections import Counter
 
 import numpy as np
 import pytest
 from imblearn.metrics import geometric_mean_score
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import balanced_accuracy_score
+from sklearn.metrics import balanced_accuracy_score, make_scorer
 from sklearn.model_selection import GridSearchCV
 
 from adaptlearn import LabelledScorer, metrics
@@ -196,6 +197,39 @@ def test_scorers(packed, name, metric):
     weight = np.where(y == 0, 3.0, 1.0)
     weighted = metric(y[known], clf.predict(X[known]), sample_weight=weight[known])
     assert LabelledScorer(name)(clf, X, y, sample_weight=weight) == pytest.approx(weighted)
+
+
+def test_calibration_error_as_a_scorer(packed):
+    X, y, _ = packed
+    known = y != -1
+    clf = LogisticRegression().fit(X[known], y[known])
+    proba, some = clf.predict_proba(X), known & (y != y[known][0])  # one class is missing
+    error = metrics.calibration_error(y[some], proba[some], classes=clf.classes_)
+    masked = np.where(some, y, -1)
+    assert LabelledScorer("neg_calibration_error")(clf, X, masked) == pytest.approx(-error) != 0
+    times = np.where(np.arange(len(y)) % 2, 3, 0)
+    copies = np.repeat(np.flatnonzero(some), times[some])
+    error = metrics.calibration_error(y[copies], proba[copies], classes=clf.classes_)
+    weighted = LabelledScorer("neg_calibration_error")(clf, X, masked, sample_weight=times)
+    assert weighted == pytest.approx(-error)
+
+
+def test_accuracy_of_a_group_of_classes_as_a_scorer(packed):
+    X, y, _ = packed
+    known = y != -1
+    clf = LogisticRegression().fit(X[known], y[known])
+    counts = {0: 500, 1: 5, 2: 50}
+    shots = metrics.shot_accuracy(y[known], clf.predict(X[known]), counts)
+    for group in ("many", "medium", "few"):
+        scorer = make_scorer(metrics.shot_accuracy, train_counts=counts, group=group)
+        again = pickle.loads(pickle.dumps(LabelledScorer(scorer)))
+        np.testing.assert_equal(again(clf, X, y), getattr(shots, group))
+    with pytest.raises(ValueError, match="group='rare' must be None, 'many'"):
+        metrics.shot_accuracy([0], [0], counts, group="rare")
+    # Of the two rows of class 0 the wrong one weighs three times as much.
+    assert metrics.shot_accuracy(
+        [0, 0], [0, 1], counts, group="many", sample_weight=[1, 3]
+    ) == pytest.approx(1 / 4)
 
 
 def test_scorer_in_a_search(routing):

@@ -78,7 +78,9 @@ class ShotAccuracy(NamedTuple):
     few: float
 
 
-def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
+def shot_accuracy(
+    y_true, y_pred, train_counts, *, many=100, few=20, group=None, sample_weight=None
+):
     """Accuracy on the classes with many, some and few training rows.
 
     The recalls of the classes of a group are averaged, so that a class counts once however many
@@ -94,15 +96,19 @@ def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
         Classes with more training rows than this are the many-shot group.
     few : int, default=20
         Classes with fewer training rows than this are the few-shot group, <= `many`.
+    group : {"many", "medium", "few"}, optional
+        Return the accuracy of this group alone.
+    sample_weight : array-like of shape (n_rows,), optional
+        Weights of the rows in the recall of their class, not negative.
 
     Returns
     -------
-    ShotAccuracy
+    ShotAccuracy or float
         Named tuple ``(many, medium, few)``; NaN where no class of `y_true` is in the group.
 
     Notes
     -----
-    As a score: ``LabelledScorer(make_scorer(lambda y, p: shot_accuracy(y, p, counts).few))``.
+    As a scorer: ``LabelledScorer(make_scorer(shot_accuracy, train_counts=counts, group="few"))``.
 
     References
     ----------
@@ -122,8 +128,11 @@ def shot_accuracy(y_true, y_pred, train_counts, *, many=100, few=20):
             "train_counts must map each label to its number of training rows, got "
             f"{type(train_counts).__name__}. Give collections.Counter(y_train)."
         )
-    labels, recalls = class_recalls(y_true, y_pred)
+    if group not in (None, *ShotAccuracy._fields):
+        raise ValueError(f"group={group!r} must be None, 'many', 'medium' or 'few'.")
+    labels, recalls = class_recalls(y_true, y_pred, sample_weight)
     counts = np.array([train_counts.get(label, 0) for label in labels.tolist()])
     groups = counts > many, (counts >= few) & (counts <= many), counts < few
-    means = [float(recalls[group].mean()) if group.any() else float("nan") for group in groups]
-    return ShotAccuracy(*means)
+    means = [float(recalls[those].mean()) if those.any() else float("nan") for those in groups]
+    accuracy = ShotAccuracy(*means)
+    return accuracy if group is None else getattr(accuracy, group)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import numpy as np
 from sklearn.utils import column_or_1d
 
+from .._labels import read_weight
 from .predictions import _check_proba
 
 __all__ = ["calibration_error"]
 
 
-def calibration_error(y_true, proba, *, classes=None, n_bins=15, per_class=False):
+def calibration_error(
+    y_true, proba, *, classes=None, n_bins=15, per_class=False, sample_weight=None
+):
     r"""Classwise expected calibration error.
 
     .. math::
@@ -35,16 +38,17 @@ def calibration_error(y_true, proba, *, classes=None, n_bins=15, per_class=False
         Bins, >= 1.
     per_class : bool, default=False
         Whether to return one error for each class instead of their mean.
+    sample_weight : array-like of shape (n_rows,), optional
+        Not negative; means and shares of rows then count weights.
 
     Returns
     -------
     error : float or ndarray of shape (n_classes,)
         Between 0 and 1.
 
-    Notes
-    -----
-    As a score, ``LabelledScorer(make_scorer(calibration_error, classes=classes,
-    response_method="predict_proba", greater_is_better=False))``; `classes`, as a fold may miss one.
+    See Also
+    --------
+    adaptlearn.LabelledScorer : ``LabelledScorer("neg_calibration_error")`` is this as a scorer.
 
     References
     ----------
@@ -71,10 +75,12 @@ def calibration_error(y_true, proba, *, classes=None, n_bins=15, per_class=False
     if not (isinstance(n_bins, (int, np.integer)) and n_bins >= 1):
         raise ValueError(f"n_bins={n_bins!r} must be an integer, at least 1.")
     n_rows, n_classes = proba.shape
+    weight = read_weight(sample_weight, n_rows, np.ones(n_rows, dtype=bool))
+    weight = np.ones(n_rows) if weight is None else weight
     # A probability on an edge belongs to the bin below it, as 1 belongs to the last.
     bins = np.clip(np.ceil(proba * n_bins).astype(np.intp) - 1, 0, n_bins - 1)
     cell = bins + n_bins * np.arange(n_classes)
-    gap = (y_true[:, None] == classes[None, :]) - proba
+    gap = ((y_true[:, None] == classes[None, :]) - proba) * weight[:, None]
     sums = np.bincount(cell.ravel(), weights=gap.ravel(), minlength=n_bins * n_classes)
-    errors = np.abs(sums).reshape(n_classes, n_bins).sum(axis=1) / n_rows
+    errors = np.abs(sums).reshape(n_classes, n_bins).sum(axis=1) / weight.sum()
     return errors if per_class else float(errors.mean())

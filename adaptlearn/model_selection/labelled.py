@@ -15,13 +15,23 @@ from .._prediction import has_method
 from ._one_task import one_task
 from ._scorer import DomainScorer, Side
 
-# Our names beside scikit-learn's, and the metric each one stands for.
-_OWN_SCORES = {"worst_class_recall": "worst_class_recall", "geometric_mean": "geometric_mean_score"}
+
+def _neg_calibration_error(estimator, X, y, sample_weight=None):
+    proba, classes = estimator.predict_proba(X), estimator.classes_  # a fold may miss a class
+    return -metrics.calibration_error(y, proba, classes=classes, sample_weight=sample_weight)
+
+
+# Our names beside scikit-learn's.
+_OWN_SCORES = {
+    "worst_class_recall": lambda: make_scorer(metrics.worst_class_recall),
+    "geometric_mean": lambda: make_scorer(metrics.geometric_mean_score),  # loads imbalanced-learn
+    "neg_calibration_error": lambda: _neg_calibration_error,
+}
 
 
 def _find_scorer(scoring):
     if isinstance(scoring, str) and scoring in _OWN_SCORES:
-        return make_scorer(getattr(metrics, _OWN_SCORES[scoring]))
+        return _OWN_SCORES[scoring]()
     if isinstance(scoring, str) and scoring not in get_scorer_names():
         known = [*_OWN_SCORES, *get_scorer_names()]
         raise ValueError(f"scoring={scoring!r} is not known; {did_you_mean(scoring, known)}")
@@ -80,9 +90,9 @@ class LabelledScorer(DomainScorer):
     Parameters
     ----------
     scoring : str or callable, default="accuracy"
-        Name of a scikit-learn score, ``"worst_class_recall"`` (`adaptlearn.metrics`) or
-        ``"geometric_mean"`` (of the recalls, `imblearn.metrics.geometric_mean_score`), or a scorer
-        ``scoring(estimator, X, y)``.
+        Name of a scikit-learn score, ``"worst_class_recall"``, ``"neg_calibration_error"`` (minus
+        `adaptlearn.metrics.calibration_error`) or ``"geometric_mean"`` (of the recalls,
+        `imblearn.metrics.geometric_mean_score`), or a scorer ``scoring(estimator, X, y)``.
     task : object, optional
         Which task of an estimator with several is meant: the name of the column of y, or its number
         when y is an array. The labelled rows are then those with a label of this task.
