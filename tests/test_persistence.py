@@ -248,6 +248,30 @@ def test_what_cannot_be_represented_raises_and_writes_nothing(name, params, data
     assert (tmp_path / "m").read_bytes() == b"precious"
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"hidden_layer_sizes": (3,)},
+        {"bottleneck": 5},
+        {"alignment": "dann"},
+        {"alignment__hidden": 9},
+        {"criterion": "ldam"},
+    ],
+)
+def test_what_shapes_the_network_and_was_set_after_fit_is_refused(params, data, tmp_path):
+    X, y, X_target = data
+    clf = DomainAdaptationClassifier(alignment=CDAN(hidden=4), max_epochs=1, random_state=0)
+    clf.fit(X, y, X_target=X_target)
+    name = next(iter(params))
+    before = clf.get_params()[name]
+    path = tmp_path / "model.safetensors"
+    with pytest.raises(ValueError, match=f"{name.split('__')[0]}=.* was set after fit"):
+        clf.set_params(**params).save(path)
+    assert not path.exists()
+    clf.set_params(**{name: before}, prior="uniform", learning_rate=0.1).save(path)
+    np.testing.assert_array_equal(load(path).predict(X_target), clf.predict(X_target))
+
+
 def test_unfitted_or_nowhere(data, tmp_path):
     with pytest.raises(ValueError, match="not fitted"):
         DomainAdaptationClassifier().save(tmp_path / "m")

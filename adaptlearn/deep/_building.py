@@ -12,6 +12,7 @@ from ._network import build_network
 from ._parameters import OPTIMIZERS
 from ._plan import make_plan
 from ._raw import ExtractorBackbone, is_extractor
+from ._saved_values import shaping_forms
 from ._trainer import Trainer, input_name
 from .finetune import settings_of, settled_mode
 
@@ -96,6 +97,7 @@ class BuildingMixin:
         ).initialize()
         self._epochs_done, self.history_ = 0, []
         self._input_shape, self._class_counts = tuple(input_shape), class_counts
+        self._built_with = shaping_forms(self)
 
 
 def make_augment(spec, body, row_shape):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import json
 import os
 import uuid
@@ -16,30 +15,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialise
 from sklearn.utils.validation import check_is_fitted
 
-from .. import extractors
-from .._components import did_you_mean, registered, resolve
 from .._domains import DomainIndex
-from ..alignment.base import Alignment
-from ..augmentation import Augmentation
-from ..imbalance.criterion import Criterion
-from ..imbalance.mixing import Mixing
-from ..regularization.base import Regularization
 from ._label_shift import Priors
 from ._retention import learned, make_regularization
+from ._saved_values import UnknownComponent, decode, encode, find_component, shaping_forms
 from ._scaling import DomainScaler
-from ._task_weighting import TaskWeighting
-from .finetune import FineTuning
 
 _FORMAT = 1
 _KEY, _SUM = "adaptlearn", "checksum"
-_SLOT_BASES = {
-    "alignment": Alignment,
-    "augment": Augmentation,
-    "criterion": Criterion,
-    "mixing": Mixing,
-    "regularization": Regularization,
-    "task_weighting": TaskWeighting,
-}
 _FITTED = ("n_features_in_", "sampling_", "_recipe", "_y_mean", "_y_scale")
 _FITTED += ("tasks_", "task_names_", "_one_column", "_task_classes", "_task_counts")
 
@@ -61,8 +44,8 @@ class SaveMixin:
         Raises
         ------
         ValueError
-            If a parameter cannot be represented (a lambda, a random generator, callbacks); nothing
-            is written then.
+            If a parameter cannot be represented (a lambda, a random generator, callbacks), or one
+            that shapes the network was set after it was fitted; nothing is written then.
 
         Warns
         -----
@@ -70,6 +53,12 @@ class SaveMixin:
             If ``rehearsal`` has kept rows.
         """
         check_is_fitted(self)
+        for name, form in shaping_forms(self).items():
+            if self._built_with.get(name, form) != form:
+                raise ValueError(
+                    f"{name}={getattr(self, name)!r} was set after fit, and the network was made "
+                    "with another value, so that no file would fit. Set it back, or fit again."
+                )
         network, objective = self._network, self.net_.criterion_
         tensors = {f"network.{k}": v for k, v in network.state_dict().items()}
         tensors |= {f"objective.{k}": v for k, v in objective.state_dict().items()}
@@ -89,15 +78,15 @@ class SaveMixin:
         header = {
             "format": _FORMAT,
             "class": type(self).__name__,
-            "params": {k: _encode(v, f"{k}=") for k, v in self.get_params(deep=False).items()},
+            "params": {k: encode(v, f"{k}=") for k, v in self.get_params(deep=False).items()},
             "input_shape": list(self._input_shape),
             "domains": [list(self._domain_index.sources), list(self._domain_index.targets)],
-            "fitted": {k: _encode(getattr(self, k), k) for k in _FITTED if hasattr(self, k)},
+            "fitted": {k: encode(getattr(self, k), k) for k in _FITTED if hasattr(self, k)},
             "epochs_done": int(self._epochs_done),
-            "clip": _encode(getattr(self._scaler, "clip", None), "clip"),
+            "clip": encode(getattr(self._scaler, "clip", None), "clip"),
             "seed": int(self.net_.seed),
             "embedder": _model_print(self),
-            "row_shape": _encode(_row_shape(self), "X of shape "),
+            "row_shape": encode(_row_shape(self), "X of shape "),
             "memory": numbers,
         }
         if self._class_counts is not None:
@@ -137,13 +126,13 @@ def _memory(estimator):
         if isinstance(value, dict) and all(isinstance(v, torch.Tensor) for v in value.values()):
             tensors |= {f"memory.{attribute}.{name}": v for name, v in value.items()}
         else:
-            numbers[attribute] = _encode(value, f"{attribute} of regularization=")
+            numbers[attribute] = encode(value, f"{attribute} of regularization=")
     return tensors, numbers
 
 
 def _remember(estimator, tensors, numbers, components):
     """Give the estimator back what `_memory` wrote; takes its tensors out of `tensors`."""
-    state = {name: _decode(value, components) for name, value in numbers.items()}
+    state = {name: decode(value, components) for name, value in numbers.items()}
     for key in [key for key in tensors if key.startswith("memory.")]:
         _, attribute, name = key.split(".", 2)
         state.setdefault(attribute, {})[name] = tensors.pop(key)
@@ -236,25 +225,21 @@ def load(path, components=None):
         if header["format"] != _FORMAT:
             raise ValueError(f"format {header['format']!r} is not known, expected {_FORMAT}")
         estimator = _build(header, tensors, components)
-    except _UnknownComponent as error:
+    except UnknownComponent as error:
         raise ValueError(str(error)) from None
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise ValueError(f"{path} cannot be loaded: {error}") from error
     return estimator
 
 
-class _UnknownComponent(Exception):
-    pass
-
-
 def _build(header, tensors, components):
     estimator = _estimator_class(header["class"], components)()
-    params = {k: _decode(v, components) for k, v in header["params"].items()}
+    params = {k: decode(v, components) for k, v in header["params"].items()}
     estimator.set_params(**params)
     for name, value in header["fitted"].items():
         if name not in _FITTED:
             raise ValueError(f"attribute {name!r} is not known")
-        setattr(estimator, name, _decode(value, components))
+        setattr(estimator, name, decode(value, components))
     for name in ("classes_", "feature_names_in_"):
         if name in header:
             column = header[name]
@@ -268,7 +253,7 @@ def _build(header, tensors, components):
         if len(mean) != estimator._domain_index.n_slots or mean.shape != scale.shape:
             raise ValueError("statistics and domains do not fit together")
         estimator._scaler = DomainScaler(
-            mean.numpy(), scale.numpy(), _decode(header["clip"], components)
+            mean.numpy(), scale.numpy(), decode(header["clip"], components)
         )
     ratio = tensors.pop("class_ratio", None)
     index = estimator._domain_index
@@ -287,7 +272,7 @@ def _build(header, tensors, components):
             "the extractor's model is not the one that the estimator was fitted with; its files or "
             "weights have changed"
         )
-    row_shape = _decode(header.get("row_shape"), components)
+    row_shape = decode(header.get("row_shape"), components)
     for reader in (estimator._embedder, getattr(body, "reader", None)):
         if reader is not None and row_shape is not None:
             reader._row_shape = row_shape
@@ -314,120 +299,4 @@ def _estimator_class(name, components):
 
     if name in deep.__all__ and hasattr(getattr(deep, name), "save"):
         return getattr(deep, name)
-    return _component(name, components, deep.__all__)
-
-
-def _component(name, components, known):
-    if name not in components:
-        known = sorted([*known, *components])
-        allowed = f"; {did_you_mean(name, known)} Import" if known else ". Import"
-        raise _UnknownComponent(
-            f"the file needs {name!r}, which is not registered{allowed} the module that registers "
-            f"it, or pass components={{{name!r}: ...}}."
-        )
-    return components[name]
-
-
-def _encode(value, place):
-    """JSON form of a parameter; raises ValueError for what has none."""
-    if value is None or isinstance(value, (bool, str, int)):
-        return value
-    if isinstance(value, (float, np.floating, np.integer, np.bool_)):
-        value = value.item() if isinstance(value, np.generic) else value
-        return {"float": value.hex()} if isinstance(value, float) else value
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biufU" and value.ndim == 1:
-        return {"array": [_encode(v, place) for v in value.tolist()], "dtype": value.dtype.str}
-    if isinstance(value, (list, tuple)):
-        return {type(value).__name__: [_encode(v, place) for v in value]}
-    if isinstance(value, dict):
-        pairs = [[_encode(k, place), _encode(v, place)] for k, v in value.items()]
-        return {"dict": pairs}
-    for slot, base in _SLOT_BASES.items():
-        if isinstance(value, base):
-            params = {k: _encode(v, place) for k, v in value.get_params(deep=False).items()}
-            for name, cls in registered(slot).items():
-                if type(value) is cls:
-                    return {"component": [slot, name], "params": params}
-            return {"external": type(value).__name__, "params": params}
-    if isinstance(value, FineTuning):
-        return {"finetuning": {k: _encode(v, place) for k, v in value.get_params().items()}}
-    if isinstance(value, extractors.EmbeddingCache):
-        return {"cache": [_encode(value.directory, place), value.max_bytes]}
-    if isinstance(value, extractors.Extractor):
-        name = type(value).__name__
-        form = "extractor" if getattr(extractors, name, None) is type(value) else "external"
-        params = {k: _encode(v, place) for k, v in value.get_params(deep=False).items()}
-        return {form: name, "params": params}
-    if hasattr(value, "fit_resample") and not inspect.isclass(value):
-        name = type(value).__name__
-        form = "sampler" if _samplers().get(name) is type(value) else "external"
-        params = {k: _encode(v, place) for k, v in value.get_params(deep=False).items()}
-        return {form: name, "params": params}
-    if inspect.isclass(value) and value is getattr(torch.optim, value.__name__, None):
-        return {"torch.optim": value.__name__}
-    named = type(value) if isinstance(value, torch.nn.Module) else value
-    if place in ("backbone=", "augment=") and "<" not in getattr(named, "__qualname__", "<"):
-        return {"external": named.__name__}
-    raise ValueError(
-        f"{place}{value!r} cannot be saved: a {type(value).__name__} has no representation without "
-        "pickle. Use a name, a number, or a registered component."
-    )
-
-
-def _samplers():
-    """Samplers that a file may name, imbalanced-learn's and our own."""
-    from imblearn import combine, over_sampling, under_sampling  # only who resamples needs it
-
-    from ..imbalance.resampling import DomainResampler
-
-    packages = over_sampling, under_sampling, combine
-    known = {name: getattr(package, name) for package in packages for name in package.__all__}
-    return known | {"DomainResampler": DomainResampler}
-
-
-def _decode(value, components):
-    if isinstance(value, list) or not isinstance(value, dict):
-        if isinstance(value, list):
-            raise ValueError("a bare list is not a parameter")
-        return value
-    if "float" in value:
-        return float.fromhex(value["float"])
-    if "list" in value:
-        return [_decode(v, components) for v in value["list"]]
-    if "array" in value:
-        return np.array([_decode(v, components) for v in value["array"]], np.dtype(value["dtype"]))
-    if "tuple" in value:
-        return tuple(_decode(v, components) for v in value["tuple"])
-    if "dict" in value:
-        return {_decode(k, components): _decode(v, components) for k, v in value["dict"]}
-    if "torch.optim" in value:
-        cls = getattr(torch.optim, value["torch.optim"], None)
-        if not (inspect.isclass(cls) and issubclass(cls, torch.optim.Optimizer)):
-            raise ValueError(f"{value['torch.optim']!r} is not an optimiser of torch")
-        return cls
-    if "finetuning" in value:
-        return FineTuning(**{k: _decode(v, components) for k, v in value["finetuning"].items()})
-    if "cache" in value:
-        return extractors.EmbeddingCache(*value["cache"])
-    params = {k: _decode(v, components) for k, v in value.get("params", {}).items()}
-    if "extractor" in value:
-        known = {name: getattr(extractors, name) for name in extractors.__all__}
-        cls = _component(value["extractor"], known, ())
-        if callable(params["model"]) and not isinstance(params["model"], torch.nn.Module):
-            params["model"] = params["model"]()  # a class, or what makes the module
-        return cls(**params)
-    if "sampler" in value:
-        known = _samplers()
-        made = known.get(value["sampler"]) or _component(value["sampler"], components, known)
-        return made(**params)
-    if "component" in value:
-        slot, name = value["component"]
-        known = registered(slot) if slot in _SLOT_BASES else {}
-        cls = known[name] if name in known else _component(name, components, known)
-        return resolve(slot, cls(**params))
-    if "external" in value:
-        made = _component(value["external"], components, ())
-        return made(**params) if "params" in value else made
-    raise ValueError(f"unknown parameter form {sorted(value)}")
+    return find_component(name, components, deep.__all__)
