@@ -7,7 +7,10 @@ from tiny_models import save_image, save_text
 from adaptlearn import FineTuneClassifier, ImageExtractor, TextExtractor
 
 TEXT = ["bert", "roberta", "distilbert", "gpt2"]
-IMAGE = ["vit", "resnet", "convnext", "swin", "mobilenet_v2"]
+IMAGE = [
+    "vit", "dinov2", "clip", "siglip", "resnet", "convnext", "swin", "mobilenet_v1", "mobilenet_v2",
+]  # fmt: skip
+N_GROUPS = {"mobilenet_v1": 27, "mobilenet_v2": 17}  # layer groups; 3 of all the others
 MODES = ["frozen", "head", "last:1", "gradual", "full", "lora"]
 
 ANIMALS = ["cat", "dog"]
@@ -50,3 +53,20 @@ def weights(estimator):
 
 def equal(a, b):
     return a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+
+
+def check_trained_groups(estimator, original, n_groups):
+    """Whether a fit changed what its mode says, of the pretrained module `original`."""
+    mode, before = estimator.finetune, dict(original.named_parameters())
+    after = dict(estimator.net_.module_.backbone.module.named_parameters())
+    groups = estimator.net_.plan.groups
+    assert groups.n == n_groups
+    if mode == "lora":  # projections stand beside their adapters, as they were
+        for name, p in before.items():
+            base, _, last = name.rpartition(".")
+            assert torch.equal(p, after[name] if name in after else after[f"{base}.base.{last}"])
+        return
+    assert before.keys() == after.keys()
+    moved = [name for name, p in after.items() if not torch.equal(p, before[name])]
+    first = {"head": n_groups, "last:1": n_groups - 1, "last:2": n_groups - 2}.get(mode, 0)
+    assert {groups.of_parameter(f"module.{name}") for name in moved} == set(range(first, n_groups))

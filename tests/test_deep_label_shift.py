@@ -152,6 +152,30 @@ def test_alignment_under_label_shift_beats_it_without():
     assert np.mean(scores["auto"]) > np.mean(scores[None]) + 0.1
 
 
+def moved(seed, n_classes, n=240, sep=3.0):
+    """The same proportions on both sides; inputs turned a little, in other units and offsets."""
+    rng, d = np.random.default_rng(seed), n_classes + 3
+    share = np.linspace(2, 1, n_classes) / np.linspace(2, 1, n_classes).sum()
+    y = np.repeat(np.arange(n_classes), np.round(n * share).astype(int))
+    Xs, Xt = (rng.normal(size=(len(y), d)) + sep * np.eye(d)[y] for _ in "st")
+    Xt = (Xt + Xt @ rng.normal(0, 0.15, (d, d))) * rng.uniform(0.5, 2, d) + rng.normal(0, 2, d)
+    return Xs, y, Xt, y
+
+
+def test_nothing_is_lost_where_proportions_are_the_same():
+    """The safe default beside the same fit without correction: at most half a point below."""
+    lost = []
+    for n_classes in (3, 4):
+        for seed in range(3):
+            Xs, ys, Xt, yt = moved(seed, n_classes)
+            given = {"max_epochs": 10, "random_state": seed}
+            default = small(**given).fit(Xs, ys, X_target=Xt)
+            plain = small(**given, label_shift=None, sampling="instance").fit(Xs, ys, X_target=Xt)
+            assert default.label_shift == default.sampling == "auto"
+            lost.append(plain.score(Xt, yt) - default.score(Xt, yt))
+    assert np.mean(lost) <= 0.005, lost
+
+
 def test_saved_and_cloned(tmp_path):
     Xs, ys, Xt, _ = problem()
     model = small(prior="target").fit(Xs, ys, X_target=Xt)

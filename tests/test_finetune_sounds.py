@@ -5,8 +5,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from fine_tuned import LABELS, MODES, equal, small, weights
+from fine_tuned import LABELS, MODES, check_trained_groups, equal, small, weights
 from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV
 from tiny_models import save_audio
 from torch import nn
 
@@ -66,6 +67,23 @@ def test_sounds_in_every_mode(audio, kind, mode, tmp_path):
     # Rows beside a row change nothing but rounding, whatever their lengths.
     alone = np.concatenate([clf.predict_proba([sound]) for sound in SOUNDS[:4]])
     np.testing.assert_allclose(alone, proba[:4], atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", AUDIO)
+def test_exactly_the_layers_asked_for_change(audio, kind):
+    original = audio(kind)._open()._network_for_training().module
+    for mode in ("head", "last:1", "last:2", "full", "gradual", "lora"):
+        estimator = small(audio(kind), finetune=mode, normalize="source").fit(SOUNDS, LABELS)
+        check_trained_groups(estimator, original, 3)
+
+
+def test_search_over_modes(audio):
+    model = small(audio("wav2vec2"), max_epochs=1)
+    search = GridSearchCV(model, {"finetune": MODES}, cv=2, error_score="raise")
+    search.fit(SOUNDS, LABELS)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert len(search.cv_results_["params"]) == 6
+    assert np.isin(search.predict(SOUNDS), LABELS).all()
 
 
 @pytest.mark.parametrize("kind", AUDIO)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from adaptlearn import DomainAdaptationClassifier
+from adaptlearn import DomainAdaptationClassifier, rank_extractors
 from adaptlearn.benchmark import main
 from adaptlearn.deep._batches import BatchIterator, TrainingSet
 from adaptlearn.imbalance.sampling import ClassSampler, InstanceSampler
@@ -281,6 +281,20 @@ def test_resizing_that_is_compared_does_the_same():
         assert record["ratio"] > 0 and record["largest"] <= 2 and record["share"] <= 1e-4
 
 
+def test_ranking_and_heads_that_are_compared_see_the_same():
+    pytest.importorskip("PIL")
+    from adaptlearn.benchmark._speed_extractors import embeddings, ranking_cost
+
+    table, y = embeddings(100, 8, 3)
+    assert all(rows.shape == (200, 8) and len(y) == 100 for rows in table.values())
+    ranking = rank_extractors(table, None, y, 100)
+    assert list(ranking.frame.index) == ["0", "1", "2"]  # they were made ever less telling
+    assert (ranking.frame["a_distance"] > 0).all()  # the target was looked at
+    record = ranking_cost(30, 4, n_candidates=2, max_epochs=1)
+    assert record["candidates"] == 2 and min(record["ranking"], record["deep"]) > 0
+    assert record["ratio"] == record["logistic"] / record["ranking"]
+
+
 def test_the_extractor_tables(monkeypatch, capsys, tmp_path):
     pytest.importorskip("PIL")
     from adaptlearn.benchmark import _speed_extractors as table
@@ -288,10 +302,12 @@ def test_the_extractor_tables(monkeypatch, capsys, tmp_path):
     monkeypatch.setattr(table, "SIZES", ((40, 50),))
     loops = {name: lambda make=make: make(n=4) for name, make in table.LOOPS.items()}
     monkeypatch.setattr(table, "LOOPS", loops)
+    monkeypatch.setattr(table, "RANKED", ((40, 5),))
     file = tmp_path / "speed.json"
     assert main(["speed", "--extractors", "--quick", "--json", str(file)]) == 0
     printed = capsys.readouterr().out
-    assert printed.count("Goal, ") == 2 and "40 x 50" in printed
+    assert printed.count("Goal, ") == 3 and "40 x 50" in printed and "40 x 5 " in printed
     found = json.loads(file.read_text())["extractors"]
     assert [record["mode"] for record in found["resize"]] == ["bilinear", "bicubic"]
     assert [record["rows"] for record in found["loops"]] == ["images", "texts"]
+    assert [record["rows"] for record in found["ranking"]] == [40]

@@ -4,18 +4,28 @@ Images: files are decoded, resized and normalised by Pillow and NumPy in one loo
 `ImageExtractor` in the other. Texts: the loop pads batches in the order of the rows,
 `TextExtractor` sorts them by length first. Networks have random weights (what they compute costs
 the same), and nothing is cached. Ratios above 1 say that the extractor is quicker.
+
+Ranking: `rank_extractors` on embeddings that are at hand, so that no network has a part in it,
+beside training a head on each: logistic regression with a search over the penalties and folds that
+``LogisticRegressionCV`` has by default, and the default `DomainAdaptationClassifier`.
 """
 
 from __future__ import annotations
 
 import io
+import time
 from itertools import pairwise
 
 import numpy as np
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import nn
 
-from ..extractors import ImageExtractor, TextExtractor
+from ..deep import DomainAdaptationClassifier
+from ..extractors import ImageExtractor, TextExtractor, rank_extractors
 from ..extractors._pixels import to_tensor
 from ..extractors._preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from ._speed_loops import SEED, alternate
@@ -23,6 +33,8 @@ from ._speed_loops import SEED, alternate
 GOAL_LOOP, GOAL_RESIZE = 0.95, 1 / 3
 MODES = {"bilinear": 2, "bicubic": 3}  # and Pillow's numbers for them
 SIZES = ((480, 640), (1080, 1920), (300, 300), (112, 112))
+RANKED = ((400, 256), (1000, 384))  # rows of a side, features of a candidate
+PENALTIES = np.logspace(-4, 4, 10)
 SIDE = 224
 BATCH = 16
 
@@ -191,8 +203,91 @@ def loop_cost(what, repetitions=7):
     }
 
 
+def embeddings(n_rows, n_features, n_candidates):
+    """Candidates that tell five classes apart less and less, and the labels.
+
+    Returns
+    -------
+    dict of str to ndarray of shape (2 * n_rows, n_features)
+        Labelled rows, then as many of a target that moved.
+    ndarray of shape (n_rows,)
+    """
+    rng = np.random.default_rng(SEED)
+    y, moved = np.arange(2 * n_rows) % 5, np.arange(2 * n_rows)[:, None] >= n_rows
+    table = {}
+    for k in range(n_candidates):
+        noise, offset = rng.normal(size=(len(y), n_features)), rng.normal(size=n_features)
+        center = rng.normal(size=(5, n_features)) * 4 / (1 + k) / np.sqrt(n_features)
+        table[str(k)] = (noise + center[y] + offset * moved).astype(np.float32)
+    return table, y[:n_rows]
+
+
+def _seconds(call):
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+def ranking_cost(n_rows, n_features, n_candidates=2, **params):
+    """Seconds to rank candidates whose embeddings are at hand, and to train heads on each.
+
+    Parameters
+    ----------
+    n_rows, n_features : int
+        Rows of each side.
+    n_candidates : int, default=2
+    **params : dict
+        Of the `DomainAdaptationClassifier`.
+
+    Returns
+    -------
+    dict
+        ``rows``, ``features``, ``candidates``, ``ranking``, ``logistic`` and ``deep`` (seconds of
+        all candidates), ``ratio`` (logistic / ranking) and ``deep_ratio``.
+    """
+    table, y = embeddings(n_rows, n_features, n_candidates)
+    linear = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    head = GridSearchCV(linear, {"logisticregression__C": PENALTIES}, cv=5)
+    model = DomainAdaptationClassifier(device="cpu", random_state=SEED, **params)
+
+    def rank():
+        rank_extractors(table, None, y, n_rows)
+
+    def fit_heads():
+        for rows in table.values():
+            head.fit(rows[:n_rows], y)
+
+    def fit_deep():
+        for rows in table.values():
+            model.fit(rows[:n_rows], y, X_target=rows[n_rows:])
+
+    rank()  # warms up
+    ranking, logistic, trained = (_seconds(call) for call in (rank, fit_heads, fit_deep))
+    return {
+        "rows": n_rows, "features": n_features, "candidates": n_candidates, "ranking": ranking,
+        "logistic": logistic, "deep": trained, "ratio": logistic / ranking,
+        "deep_ratio": trained / ranking,
+    }  # fmt: skip
+
+
+def ranking_table(quick, say):
+    """Records of `ranking_cost` at several sizes."""
+    say.title("Ranking embeddings: seconds of all candidates, heads trained on each / ranking")
+    say.row(("rows x features", "models", "ranking", "logistic", "deep", "ratio", "deep ratio"),
+            head=True)  # fmt: skip
+    records = []
+    for size in RANKED[:1] if quick else RANKED:
+        records.append(record := ranking_cost(*size))
+        say.row((
+            f"{size[0]} x {size[1]}", record["candidates"],
+            *(f"{record[key]:.2f}" for key in ("ranking", "logistic", "deep")),
+            f"{record['ratio']:.1f}", f"{record['deep_ratio']:.1f}",
+        ))  # fmt: skip
+    return records
+
+
 def extractor_tables(quick, say):
-    """Records of `resize_cost` and `loop_cost`, printed as they come."""
+    """Records of `resize_cost`, `loop_cost` and `ranking_cost`, printed as they come."""
     repetitions, out = 3 if quick else 9, {"resize": [], "loops": []}
     say.title("Resizing to 224 x 224 and normalising uint8 images: ms an image, ours / Pillow's")
     say.row(("size", "filter", "Pillow", "ours", "ratio", "off by", "by > 1"), head=True)
@@ -214,4 +309,4 @@ def extractor_tables(quick, say):
             f"{record['ratio']:.2f}", f"{record['apart']:.0e}",
         ))  # fmt: skip
         out["loops"].append(record)
-    return out
+    return out | {"ranking": ranking_table(quick, say)}

@@ -49,7 +49,7 @@ def add_arguments(parser):
     parser.add_argument("--samplers", action="store_true",
                         help="only class-balanced index plans and SMOTE")  # fmt: skip
     parser.add_argument("--extractors", action="store_true",
-                        help="only extractors and image resizing (needs Pillow)")  # fmt: skip
+                        help="only extractors, resizing and ranking (needs Pillow)")  # fmt: skip
     parser.add_argument("--memmap", action="store_true",
                         help="only the memory of a fit on a memory map of 1M x 256")  # fmt: skip
 
@@ -299,10 +299,12 @@ def _extractors(args, say, out):
     out["extractors"] = found = table.extractor_tables(args.quick, say)
     most = max(record["ratio"] for record in found["resize"])
     least = min(record["ratio"] for record in found["loops"])
+    times = min(min(record["ratio"], record["deep_ratio"]) for record in found["ranking"])
     for goal, met in (
         (f"resizing in a third of Pillow's time (at most {most:.2f})", most <= table.GOAL_RESIZE),
         (f"extraction at {table.GOAL_LOOP} of the loop (at least {least:.2f})",
          least >= table.GOAL_LOOP),
+        (f"ranking quicker than training heads (at least {times:.1f} times)", times > 1),
     ):  # fmt: skip
         print(f"\nGoal, {goal}: {'met' if met else 'NOT met'}.")
 
