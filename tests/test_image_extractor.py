@@ -157,8 +157,7 @@ def test_resizing_is_near_pillow(mode, before, after):
     ours = resize(_pixels.to_tensor(picture), after, mode)
     assert ours.dtype == torch.uint8 and tuple(ours.shape) == (3, *after)
     off = np.abs(ours.permute(1, 2, 0).numpy().astype(int) - theirs)
-    # Torch holds the weights for bytes in 16 bits: that is two steps of rounding, at times.
-    assert off.max() <= 2 and (off > 1).mean() <= 1e-4
+    assert off.max() <= 1 and off.mean() <= 0.05
     exact = resize(_pixels.to_tensor(picture / 255), after, mode)
     assert exact.min() >= 0 and exact.max() <= 1
     assert np.abs(exact.permute(1, 2, 0).numpy() * 255 - theirs).max() <= 1.5  # theirs is rounded
@@ -168,7 +167,6 @@ def test_resizing_of_any_size_takes_the_passes_in_the_order_of_pillow():
     rng = np.random.default_rng(0)
     filters = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
     worst = {(mode, order): 0 for mode in filters for order in ("h", "v")}
-    n_off = n = 0
     for _ in range(150):
         h, w, high, wide = np.exp(rng.uniform(np.log(4), np.log(150), 4)).astype(int).tolist()
         picture = rng.integers(0, 2, (h, w, 3), dtype=np.uint8) * 255  # overshoots all over
@@ -182,10 +180,7 @@ def test_resizing_of_any_size_takes_the_passes_in_the_order_of_pillow():
             ours = resize(_pixels.to_tensor(picture), (high, wide), mode).permute(1, 2, 0).numpy()
             off = np.abs(ours.astype(int) - np.asarray(theirs, int))
             worst[mode, order] = max(worst[mode, order], off.max())
-            n, n_off = n + off.size, n_off + (off > 1).sum()
-    assert max(worst.values()) <= 2, worst
-    assert 0 < min(worst.values()), "both orders were met"
-    assert n_off <= 1e-4 * n
+    assert set(worst.values()) == {1}, "both orders were met"
 
 
 PROCESSORS = {

@@ -31,8 +31,7 @@ class ImageExtractor(Extractor):
     factory (around a model of timm or torchvision, say) needs no extra but Pillow, for files.
 
     Images are read, resized and normalised in batches, on tensors: files of any size and number
-    need the memory of a few batches. Resizing is within 1/255 of Pillow's (2/255 for a few values
-    in a hundred thousand).
+    need the memory of a few batches. Resizing is within 1/255 of Pillow's.
 
     Parameters
     ----------

@@ -1,0 +1,78 @@
+"""The first pass of bicubic resizing with Pillow's weights, which torch holds in 16 bits only."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+_ONE = 2**22  # Pillow's weights are multiples of 1 / _ONE
+
+
+def resize_height(image, height):
+    """Bytes (1, 3, h, w), channels last in memory, in another height, as Pillow makes them."""
+    _, _, h, w = image.shape
+    lines = image.permute(0, 2, 3, 1).reshape(h, 3 * w)
+    return _image(_weighted_sums(lines, height), w)
+
+
+def resize_width(image, width):
+    """Bytes (1, 3, h, w), channels last in memory, in another width, as Pillow makes them."""
+    _, _, h, w = image.shape
+    columns = _transposed(image.permute(0, 2, 3, 1).reshape(h, 3 * w)).view(w, 3 * h)
+    lines = _transposed(_weighted_sums(columns, width).view(3 * width, h))
+    return _image(lines, width)
+
+
+def _image(lines, width):
+    return lines.view(1, -1, width, 3).permute(0, 3, 1, 2)
+
+
+def _weighted_sums(rows, n):
+    """Rows (n_in, m) of bytes into `n` weighted sums of them, bytes again."""
+    numbers, starts, weights, offset = _taps(len(rows), n)
+    # Sums of numbers from -128 to 127 round off least, above all in images of few colours, where
+    # many of the exact sums are half-way between two bytes.
+    centred = (rows ^ 128).view(torch.int8).float()
+    sums = F.embedding_bag(numbers, centred, starts, mode="sum", per_sample_weights=weights)
+    # NumPy's conversion is five times as quick as torch's.
+    return torch.from_numpy(sums.add_(offset).clamp_(0, 255).numpy().astype(np.uint8))
+
+
+def _transposed(matrix):
+    """A matrix transposed in memory, as the channels of one pixel shuffled.
+
+    That is several times as quick as ``contiguous``.
+    """
+    n, m = matrix.shape
+    pixel = matrix.reshape(1, 1, 1, n * m).permute(0, 3, 1, 2)
+    return F.channel_shuffle(pixel, n).view(m, n)
+
+
+@lru_cache(maxsize=64)
+def _taps(n_in, n_out):
+    """Numbers of the inputs, where those of each output begin, their weights, and what is added.
+
+    The last takes sums of centred bytes back, and half a step further, so that cutting rounds.
+    """
+    scale = n_in / n_out
+    stretch = max(scale, 1.0)  # a wider kernel where several inputs make one output
+    centre = (np.arange(n_out)[:, None] + 0.5) * scale
+    first = np.maximum(centre - 2 * stretch + 0.5, 0).astype(int)
+    last = np.minimum(centre + 2 * stretch + 0.5, n_in).astype(int)
+    number = first + np.arange((last - first).max())
+    seen = number < last
+    x = np.abs(number + 0.5 - centre) / stretch
+    weight = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
+    weight[~seen | (x >= 2)] = 0
+    weight = np.rint(weight / weight.sum(1, keepdims=True) * _ONE) / _ONE
+    offset = 128 * weight.sum(1, keepdims=True) + 0.5
+    starts = np.cumsum(seen.sum(1)) - seen.sum(1)
+    return (
+        torch.from_numpy(number[seen]),
+        torch.from_numpy(starts),
+        torch.from_numpy(weight[seen]).float(),
+        torch.from_numpy(offset).float(),
+    )
