@@ -15,10 +15,10 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from tiny_models import save_text, text_model, tokenizer, transformers
 
-from adaptlearn import EmbeddingCache, TextExtractor
+from adaptlearn import EmbeddingCache, FineTuneClassifier, TextExtractor
 from adaptlearn.extractors import _models, base
 
-KINDS = ["bert", "roberta", "distilbert", "gpt2", "t5"]
+KINDS = ["bert", "roberta", "distilbert", "gpt2", "llama", "t5"]
 TEXTS = [
     "the cat sat on the mat",
     "",
@@ -107,7 +107,9 @@ def test_a_pooler_that_is_random_or_absent_is_refused(tmp_path):
             extractor(tmp_path / kind, pooling="pooler").fit_transform(TEXTS)
 
 
-@pytest.mark.parametrize(("kind", "pooling"), [("bert", "mean"), ("gpt2", "last"), ("t5", "mean")])
+@pytest.mark.parametrize(
+    ("kind", "pooling"), [("bert", "mean"), ("gpt2", "last"), ("llama", "last"), ("t5", "mean")]
+)
 def test_auto_pooling(tmp_path, kind, pooling):
     save_text(tmp_path, kind)
     features = extractor(tmp_path).fit_transform(TEXTS)
@@ -216,6 +218,19 @@ def test_long_texts_are_cut_and_counted(tmp_path, kind):
     np.testing.assert_allclose(features[2], features[0], atol=1e-5)
     with pytest.raises(ValueError, match=f"max_length=100.*at most {limit}"):
         extractor(tmp_path, max_length=100).fit_transform([long])
+
+
+@pytest.mark.parametrize("use", ["extract", "fine-tune"])
+def test_a_tokenizer_of_another_model_is_refused(bert, use):
+    known = len(tokenizer())
+    foreign = TextExtractor(bert, tokenizer=lambda texts: [[1, known] for _ in texts])
+    with pytest.raises(ValueError, match=f"made the token {known}, and the model knows {known} .*"):
+        if use == "extract":
+            foreign.fit_transform(TEXTS)
+        else:
+            FineTuneClassifier(foreign, finetune="full").fit(TEXTS, [0, 1] * 3)
+    all_known = TextExtractor(bert, tokenizer=lambda texts: [[1, known - 1] for _ in texts])
+    assert np.isfinite(all_known.fit_transform(TEXTS)).all()
 
 
 def test_limit_of_the_tokenizer(tmp_path):

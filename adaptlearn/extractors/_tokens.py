@@ -92,6 +92,15 @@ def most_tokens(module, tokenizer):
     return min(limits, default=None)
 
 
+def known_tokens(module):
+    """Number of tokens that the network has embeddings for, None if it does not say."""
+    try:
+        table = module.get_input_embeddings()
+    except (AttributeError, NotImplementedError):  # no model of transformers, or one that has none
+        return None
+    return getattr(table, "num_embeddings", None)
+
+
 def trained_tokens(directory):
     """Number of tokens that a sentence-transformers model was trained with, or None."""
     settings = _json(directory, "sentence_bert_config.json")

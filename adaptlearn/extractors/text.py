@@ -19,6 +19,7 @@ from ._tokens import (
     call,
     encode,
     is_full_tokenizer,
+    known_tokens,
     load_tokenizer,
     most_tokens,
     padded,
@@ -202,7 +203,7 @@ class TextExtractor(Extractor):
         n_cut = 0
         for start in range(0, len(order), _WINDOW):
             window = order[start : start + _WINDOW]
-            ids, n = encode(tokenizer, [rows[i] for i in window], limit)
+            ids, n = self._encode(tokenizer, [rows[i] for i in window], limit, network)
             n_cut += n
             lengths = np.array([len(row) for row in ids])
             by_length = np.argsort(-lengths, kind="stable")
@@ -213,6 +214,19 @@ class TextExtractor(Extractor):
                 yield Batch(window[chosen], padded([ids[i] for i in chosen], filler))
                 at += size
         self._warn_cut(n_cut, len(rows), network, tokenizer, limit)
+
+    def _encode(self, tokenizer, texts, limit, network):
+        ids, n_cut = encode(tokenizer, texts, limit)
+        known = known_tokens(network.module)
+        highest = max(row.max() for row in ids)
+        if known is not None and highest >= known:  # on a GPU this would end the process
+            given = type(tokenizer).__name__ if self.tokenizer is None else repr(self.tokenizer)
+            raise ValueError(
+                f"tokenizer={given} made the token {highest}, and the model knows {known} (0 to "
+                f"{known - 1}): they do not belong together. Give the tokenizer that the model "
+                "was trained with as tokenizer=."
+            )
+        return ids, n_cut
 
     def _rows_in_batch(self, longest, device):
         if self.batch_size != "auto":
@@ -285,7 +299,7 @@ class TextExtractor(Extractor):
         tokenizer = self._own_tokenizer(network)
         limit, ids, n_cut = self._limit(network, tokenizer), [], 0
         for start in range(0, len(rows), _WINDOW):
-            some, n = encode(tokenizer, rows[start : start + _WINDOW], limit)
+            some, n = self._encode(tokenizer, rows[start : start + _WINDOW], limit, network)
             ids += some
             n_cut += n
         self._warn_cut(n_cut, len(rows), network, tokenizer, limit)
