@@ -6,7 +6,7 @@ from tiny_models import save_image, save_text
 
 from adaptlearn import FineTuneClassifier, ImageExtractor, TextExtractor
 
-TEXT = ["bert", "roberta", "distilbert", "gpt2"]
+TEXT = ["bert", "roberta", "distilbert", "gpt2", "llama"]
 IMAGE = [
     "vit", "dinov2", "clip", "siglip", "resnet", "convnext", "swin", "mobilenet_v1", "mobilenet_v2",
 ]  # fmt: skip

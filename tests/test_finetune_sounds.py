@@ -77,8 +77,9 @@ def test_exactly_the_layers_asked_for_change(audio, kind):
         check_trained_groups(estimator, original, 3)
 
 
-def test_search_over_modes(audio):
-    model = small(audio("wav2vec2"), max_epochs=1)
+@pytest.mark.parametrize("kind", AUDIO)
+def test_search_over_modes(audio, kind):
+    model = small(audio(kind), max_epochs=1)
     search = GridSearchCV(model, {"finetune": MODES}, cv=2, error_score="raise")
     search.fit(SOUNDS, LABELS)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()

@@ -37,6 +37,7 @@ def groups_of(module):
         ("roberta", [["embeddings"], ["encoder.layer.0"], ["encoder.layer.1", "pooler"]]),
         ("distilbert", [["embeddings"], ["transformer.layer.0"], ["transformer.layer.1"]]),
         ("gpt2", [["wte", "wpe"], ["h.0"], ["h.1", "ln_f"]]),
+        ("llama", [["embed_tokens"], ["layers.0"], ["layers.1", "norm"]]),
         (
             "t5",
             [

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from tiny_models import audio_feature_extractor, audio_model, text_model, tokenizer
+from tiny_models import DECODERS, audio_feature_extractor, audio_model, text_model, tokenizer
 from torch import nn
 
 from adaptlearn import AudioExtractor, FineTuneClassifier, FineTuning, TextExtractor
@@ -20,7 +20,7 @@ SOUNDS = [
     for i, n in enumerate((800, 1200, 1200, 900))
 ]
 MODELS = [
-    *(("text", kind) for kind in ("bert", "roberta", "distilbert", "gpt2", "t5")),
+    *(("text", kind) for kind in ("bert", "roberta", "distilbert", "gpt2", "llama", "t5")),
     *(("audio", kind) for kind in ("wav2vec2", "wav2vec2_group", "hubert", "whisper", "ast")),
 ]
 
@@ -28,7 +28,7 @@ MODELS = [
 def extractor(sort, kind, **params):
     params = {"cache": None} | params
     if sort == "text":
-        return TextExtractor(text_model(kind), tokenizer=tokenizer(kind != "gpt2"), **params)
+        return TextExtractor(text_model(kind), tokenizer=tokenizer(kind not in DECODERS), **params)
     front = audio_feature_extractor(kind)
     return AudioExtractor(audio_model(kind), feature_extractor=front, sampling_rate=16000, **params)
 

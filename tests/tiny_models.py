@@ -17,6 +17,7 @@ WORDS = "the a cat dog sat ran on mat log big red old and then it was here far b
 SMALL = {
     "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32,
 }  # fmt: skip
+DECODERS = ["gpt2", "llama"]
 
 
 def tokenizer(special=True, limit=None):
@@ -60,6 +61,10 @@ def text_model(kind, seed=0):
         model = transformers.GPT2Model(transformers.GPT2Config(
             **vocabulary, n_embd=16, n_layer=2, n_head=2, n_positions=40,
             bos_token_id=2, eos_token_id=3))  # fmt: skip
+    elif kind == "llama":  # rotary positions, fewer heads for keys than for queries
+        model = transformers.LlamaModel(transformers.LlamaConfig(
+            **SMALL, **vocabulary, num_key_value_heads=1, max_position_embeddings=40,
+            pad_token_id=0, bos_token_id=2, eos_token_id=3))  # fmt: skip
     elif kind == "t5":
         model = transformers.T5EncoderModel(transformers.T5Config(
             **vocabulary, d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2,
@@ -77,7 +82,7 @@ def save_text(directory, kind="bert", seed=0, limit=None):
     """Model and tokenizer in a directory; returns the model."""
     model = text_model(kind, seed)
     model.save_pretrained(directory)
-    tokenizer(special=kind != "gpt2", limit=limit).save_pretrained(directory)
+    tokenizer(special=kind not in DECODERS, limit=limit).save_pretrained(directory)
     return model
 
 
