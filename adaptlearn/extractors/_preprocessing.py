@@ -90,8 +90,8 @@ def resize(image, size, mode="bilinear"):
         for shape in (between, size):
             image = _interpolate(image, shape, mode).clamp_(0, 1)
         return image[0]
-    # Torch does so for bytes, with the horizontal pass first. Its weights of 16 bits make some bytes
-    # differ by one; of two such neighbours a bicubic pass that reduces little can make two.
+    # Torch does so for bytes, with the horizontal pass first. Its weights of 16 bits make some
+    # bytes differ by one; of two such neighbours a bicubic pass that reduces little can make two.
     little = w < 2 * wide if vertical_first else h < 2 * high
     if mode == "bicubic" and little and h != high and w != wide:
         image = resize_height(image, high) if vertical_first else resize_width(image, wide)
