@@ -14,21 +14,39 @@ def n_rows(X):
     return X.shape[0] if hasattr(X, "shape") else len(X)
 
 
-def as_domains(X):
-    """List of the domains in `X`; a container of rows is one domain."""
-    if isinstance(X, (list, tuple)) and len(X) and _holds_rows(X[0]):
+def as_domains(X, row_ndim=0):
+    """List of the domains in `X`; a container of rows is one domain.
+
+    A list of arrays is a list of domains, unless they have no more dimensions than a row.
+    """
+    if isinstance(X, (list, tuple)) and len(X) and _holds_rows(X[0], row_ndim):
         return list(X)
     return [X]
 
 
-def _holds_rows(item):
+def known_row_ndim(X, y):
+    """Dimensions of a row of `X` where they tell rows in a list from domains, else 0.
+
+    Arrays of three dimensions, each with a label of its own, are images and not domains.
+    """
+    if isinstance(X, np.ndarray) and X.ndim > 3:
+        return X.ndim - 1
+    if not isinstance(X, (list, tuple)) or len(X) != n_rows(y) or not len(X):
+        return 0
+    ndim = len(getattr(X[0], "shape", ()))
+    one_label_each = np.ndim(y[0]) == 0 if isinstance(y, (list, tuple)) else np.ndim(y) == 1
+    return ndim if ndim >= 3 and one_label_each else 0
+
+
+def _holds_rows(item, row_ndim):
     """Whether a list's element is a container of rows and not a row."""
     if isinstance(item, (list, tuple)):
         return len(item) > 0 and not isinstance(item[0], numbers.Number)
     if hasattr(item, "to_numpy"):  # frames, and columns of text
         return True
     kind = getattr(getattr(item, "dtype", None), "kind", "")
-    return len(getattr(item, "shape", ())) >= (1 if kind and kind in "OUT" else 2)
+    ndim = len(getattr(item, "shape", ()))
+    return ndim >= (1 if kind and kind in "OUT" else 2) and ndim > row_ndim
 
 
 def as_parts(values, n_domains, name):

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ._containers import as_domains, as_parts, n_rows, stack_rows, take_rows
+from ._containers import as_domains, as_parts, known_row_ndim, n_rows, stack_rows, take_rows
 from ._domains import DomainIndex, is_unlabelled, read_domains, read_sample_domain
 from ._labels import is_table, join_labels, to_array
 from ._task_labels import read_task_labels
@@ -31,7 +31,8 @@ def pack(Xs, ys, Xt, *, y_target=None, sample_weight=None, regression=None):
     ----------
     Xs, Xt : array-like, sparse matrix or frame, or list of them
         Source and target rows. A list of two-dimensional containers is a list of domains: sources
-        become 0, 1, ..., targets -1, -2, ....
+        become 0, 1, ..., targets -1, -2, .... Arrays of three dimensions with one label each in
+        `ys` are images, and such a list is one domain.
     ys : array-like or list of them
         Labels of the source rows. Must not hold the mask. Of shape (n_rows, n_tasks) for
         `MultiTaskClassifier`; then each row must have a label, and others may be missing.
@@ -73,9 +74,15 @@ def pack(Xs, ys, Xt, *, y_target=None, sample_weight=None, regression=None):
     >>> sample_domain
     array([-1,  0, -1, -1,  0, -1])
     """
-    sources, targets = as_domains(Xs), as_domains(Xt)
-    if ys is None:
-        raise ValueError("ys is None; give the labels of the source rows.")
+    for given, name, what in (
+        (Xs, "Xs", "the source rows"),
+        (ys, "ys", "the labels of the source rows"),
+        (Xt, "Xt", "the target rows"),
+    ):
+        if given is None:
+            raise ValueError(f"{name} is None; give {what}.")
+    row_ndim = known_row_ndim(Xs, ys)
+    sources, targets = as_domains(Xs, row_ndim), as_domains(Xt, row_ndim)
     n_sources, n_targets = len(sources), len(targets)
     labels = as_parts(ys, n_sources, "ys")
     labels += [None] * n_targets if y_target is None else as_parts(y_target, n_targets, "y_target")

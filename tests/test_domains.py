@@ -402,6 +402,23 @@ def test_rows_that_are_images_stay_one_list():
     assert unpack(X, y, domain).X_source == rows[:2]
 
 
+def test_lists_of_arrays_that_are_images():
+    images = np.random.default_rng(0).integers(0, 256, (6, 4, 5, 3), dtype=np.uint8)
+    expected = pack(images[:4], [0, 1, 0, 1], images[4:])
+    for source in (images[:4], list(images[:4])):
+        for target in (images[4:], list(images[4:])):
+            for found, given in zip(pack(source, [0, 1, 0, 1], target), expected, strict=True):
+                np.testing.assert_array_equal(found, given)
+    sizes = [images[0], images[1, :3]]  # two sizes stay a list
+    X, y, domain = pack(sizes, np.array([0, 1]), sizes[::-1])
+    assert [row.shape for row in X] == [(4, 5, 3), (3, 5, 3), (3, 5, 3), (4, 5, 3)]
+    assert domain.tolist() == [0, -1, 0, -1]
+    two = pack(list(images[:4]), [0, 1, 0, 1], [list(images[4:]), list(images[:1])])
+    assert sorted(set(two[2].tolist())) == [-2, -1, 0]
+    three = pack([images[:2], images[2:4]], [[0, 1], [0, 1]], images[4:])  # domains, as ever
+    assert sorted(set(three[2].tolist())) == [-1, 0, 1]
+
+
 def test_sparse_and_dense_mix():
     X, _, _ = pack(sp.csr_matrix(XS), YS, XT)
     assert sp.issparse(X) and X.shape == (13, 3)
@@ -518,7 +535,9 @@ def test_rows_of_two_lengths_are_a_list():
     ("call", "error", "message"),
     [
         (lambda: pack(XS, YS[:3], XT), ValueError, "ys has 3 labels for 5 rows"),
-        (lambda: pack(XS, None, XT), ValueError, "ys is None; give"),
+        (lambda: pack(None, YS, XT), ValueError, "Xs is None; give the source rows"),
+        (lambda: pack(XS, None, XT), ValueError, "ys is None; give the labels"),
+        (lambda: pack(XS, YS, None), ValueError, "Xt is None; give the target rows"),
         (lambda: pack(XS, YS, XT, y_target=[1]), ValueError, "y_target has 1 labels for 8 rows"),
         (lambda: pack([XS, XS], YS, XT), ValueError, "ys must hold one array per domain"),
         (lambda: pack([XS, XS], [YS], XT), ValueError, "there are 2 domains, got 1"),
