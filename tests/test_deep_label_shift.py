@@ -64,6 +64,18 @@ def test_without_label_shift_nothing_is_estimated():
         small(label_shift=None, prior="target").fit(Xs, ys, X_target=Xt)
 
 
+@pytest.mark.parametrize("n_target", [0, 5])
+def test_an_unknown_target_is_refused_before_training(n_target):
+    Xs, ys, Xt, _ = problem()
+    Xt = Xt[:n_target] if n_target else None
+    model = small(prior="target", max_epochs=10**9)
+    with (
+        warnings.catch_warnings(action="ignore"),
+        pytest.raises(ValueError, match="this fit estimated none. That takes target rows"),
+    ):
+        model.fit(Xs, ys, X_target=Xt)
+
+
 def test_no_target_rows():
     Xs, ys, _, _ = problem()
     with warnings.catch_warnings():

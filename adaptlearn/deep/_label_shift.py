@@ -207,9 +207,9 @@ def corrected(estimator, proba, slots):
     return reweight(proba, prior_ratio(prior, priors.trained))
 
 
-def refuse_unknown_target(prior):
+def refuse_unknown_target(estimate):
     """Raise where ``prior="target"`` has nothing to go by."""
-    if prior is None:
+    if estimate is None:
         raise ValueError(
             "prior='target' needs the target's class proportions; this fit estimated none. That "
             "takes target rows, and label_shift='auto' (columns of numbers, at least 20 rows on "

@@ -13,7 +13,13 @@ from .._domains import MASK_HELP, DomainIndex, read_fit
 from ..imbalance.sampling import make_sampler
 from ._batches import BatchIterator, TrainingSet
 from ._checkpoint import Checkpoint, fingerprint
-from ._label_shift import Priors, class_ratio, estimate_shift, matched_weight
+from ._label_shift import (
+    Priors,
+    class_ratio,
+    estimate_shift,
+    matched_weight,
+    refuse_unknown_target,
+)
 from ._parameters import check_parameters
 from ._raw import RawBatches, embedded, is_extractor, is_raw
 from ._retention import learned
@@ -152,6 +158,8 @@ class PreparationMixin:
         if not self._regression:
             columns = self._shift_columns(parts, fit_rows)
             shift = estimate_shift(self, columns, fit_rows, slots, codes, seed)
+            if isinstance(self.prior, str) and self.prior == "target":  # before any training
+                refuse_unknown_target(shift)
         if self.normalize is not None and len(parts[0].shape) == 2:
             ratio, by_domain = None, self.normalize == "domain"
             if by_domain and shift is not None:
