@@ -410,7 +410,7 @@ def test_lists_of_arrays_that_are_images():
             for found, given in zip(pack(source, [0, 1, 0, 1], target), expected, strict=True):
                 np.testing.assert_array_equal(found, given)
     sizes = [images[0], images[1, :3]]  # two sizes stay a list
-    X, y, domain = pack(sizes, np.array([0, 1]), sizes[::-1])
+    X, _, domain = pack(sizes, np.array([0, 1]), sizes[::-1])
     assert [row.shape for row in X] == [(4, 5, 3), (3, 5, 3), (3, 5, 3), (4, 5, 3)]
     assert domain.tolist() == [0, -1, 0, -1]
     two = pack(list(images[:4]), [0, 1, 0, 1], [list(images[4:]), list(images[:1])])
