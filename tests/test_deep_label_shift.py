@@ -18,6 +18,7 @@ from adaptlearn import (
     load,
     pack,
 )
+from adaptlearn.deep import _label_shift
 from adaptlearn.deep._label_shift import halved_share
 from adaptlearn.deep.finetune import settled_mode
 from adaptlearn.imbalance.sampling import nearest_sampling
@@ -62,6 +63,22 @@ def test_without_label_shift_nothing_is_estimated():
         model.set_params(prior="target").predict(Xt)
     with pytest.raises(ValueError, match="label_shift='auto'"):
         small(label_shift=None, prior="target").fit(Xs, ys, X_target=Xt)
+
+
+def test_statistics_stay_with_the_target_where_proportions_are_in_doubt(monkeypatch):
+    """Evidence s leaves the share s^2 of what proportions explain; by hand from the scaler."""
+    rng = np.random.default_rng(0)
+    ys = np.arange(90) % 3
+    Xs = rng.normal(size=(90, 4)) + 3 * np.eye(3, 4)[ys]
+    Xt = rng.normal(size=(60, 4)) + 0.5
+    prior, explained = np.full(3, 1 / 3), {}
+    for evidence in (0.0, 0.5, 1.0):
+        monkeypatch.setattr(_label_shift, "match_target", lambda *_, e=evidence, **__: (prior, e))
+        scaler = small(max_epochs=1).fit(Xs, ys, X_target=Xt)._scaler
+        explained[evidence] = Xt.mean(0) - scaler.mean[1]  # slots: the source, the target, ...
+    np.testing.assert_allclose(explained[0.0], 0, atol=1e-9)
+    np.testing.assert_allclose(explained[0.5], explained[1.0] / 4, atol=1e-9)
+    assert abs(explained[1.0]).max() > 0.1
 
 
 @pytest.mark.parametrize("n_target", [0, 5])

@@ -78,8 +78,8 @@ def estimate_shift(estimator, parts, fit_rows, slots, codes, seed):
         return Shift(source_prior, source_prior, moved, changed)
     moved = None
     if sample is not None:
-        # Without evidence of other proportions the target's statistics are its own. Proportions in
-        # doubt count twice here: the source is weighted to them, and they explain what is not moved.
+        # Without evidence of other proportions the target's statistics are its own. Doubt counts
+        # twice: the source is weighted to these proportions, and they explain what did not move.
         moved = 1 - evidence**2 * (1 - moved_share(sample, prior, fixed))
     # Without evidence the proportions are those of all source rows, not of the sample.
     prior = prior if evidence else source_prior
