@@ -28,7 +28,7 @@ from ..deep import DomainAdaptationClassifier
 from ..extractors import ImageExtractor, TextExtractor, rank_extractors
 from ..extractors._pixels import to_tensor
 from ..extractors._preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
-from ._speed_loops import SEED, alternate
+from ._speed_loops import SEED, alternate, torch_threads
 
 GOAL_LOOP, GOAL_RESIZE = 0.95, 1 / 3
 MODES = {"bilinear": 2, "bicubic": 3}  # and Pillow's numbers for them
@@ -50,6 +50,8 @@ def photographs(n, height, width):
 
 def resize_cost(height, width, mode, repetitions=7, n=BATCH):
     """Seconds an image of Pillow and of adaptlearn to resize to 224 x 224 and normalise.
+
+    Pillow has one thread, so that torch gets one as well.
 
     Returns
     -------
@@ -80,7 +82,8 @@ def resize_cost(height, width, mode, repetitions=7, n=BATCH):
     def ours():
         return _batch([(i, steps.resize(to_tensor(a))) for i, a in enumerate(arrays)], steps)
 
-    seconds = alternate([pillow, ours], repetitions) / n
+    with torch_threads(1):
+        seconds = alternate([pillow, ours], repetitions) / n
     block = torch.stack([steps.resize(to_tensor(a)) for a in arrays]).permute(0, 2, 3, 1)
     off = np.abs(block.numpy().astype(int) - resized())
     middle = np.median(seconds, axis=0)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-_ONE = 2**22  # Pillow's weights are multiples of 1 / _ONE
+_HALF = 2**11  # half the bits of a weight
 
 
 def resize_height(image, height):
@@ -32,13 +33,24 @@ def _image(lines, width):
 
 def _weighted_sums(rows, n):
     """Rows (n_in, m) of bytes into `n` weighted sums of them, bytes again."""
-    numbers, starts, weights, offset = _taps(len(rows), n)
-    # Sums of numbers from -128 to 127 round off least, above all in images of few colours, where
-    # many of the exact sums are half-way between two bytes.
-    centred = (rows ^ 128).view(torch.int8).float()
-    sums = F.embedding_bag(numbers, centred, starts, mode="sum", per_sample_weights=weights)
+    taps = _taps(len(rows), n)
+    if n < len(rows):
+        # Sums of numbers from -128 to 127 round off less than sums of bytes: a byte in a hundred
+        # thousand is off by one.
+        sums = _bags(taps, (rows ^ 128).view(torch.int8).float(), taps.weights).add_(taps.offset)
+    else:
+        # A next pass that enlarges too has weights near 1, so that these sums must be exact: they
+        # are in two halves, of less than 24 bits each, cut where Pillow's shift cuts them.
+        rows = rows.float()
+        low = _bags(taps, rows, taps.low).floor_()
+        sums = _bags(taps, rows, taps.high).add_(low, alpha=1 / _HALF).add_(0.5)
     # NumPy's conversion is five times as quick as torch's.
-    return torch.from_numpy(sums.add_(offset).clamp_(0, 255).numpy().astype(np.uint8))
+    return torch.from_numpy(sums.clamp_(0, 255).numpy().astype(np.uint8))
+
+
+def _bags(taps, rows, weights):
+    numbers, starts = taps.numbers, taps.starts
+    return F.embedding_bag(numbers, rows, starts, mode="sum", per_sample_weights=weights)
 
 
 def _transposed(matrix):
@@ -51,12 +63,19 @@ def _transposed(matrix):
     return F.channel_shuffle(pixel, n).view(m, n)
 
 
+class _Taps(NamedTuple):
+    """What each output is a sum of."""
+
+    numbers: torch.Tensor  # of the inputs, output by output
+    starts: torch.Tensor  # where those of each output begin
+    weights: torch.Tensor
+    high: torch.Tensor  # weights = high + low / _HALF, both whole multiples of 1 / _HALF
+    low: torch.Tensor
+    offset: torch.Tensor  # takes sums of centred bytes back, and half a step on, to be cut
+
+
 @lru_cache(maxsize=64)
 def _taps(n_in, n_out):
-    """Numbers of the inputs, where those of each output begin, their weights, and what is added.
-
-    The last takes sums of centred bytes back, and half a step further, so that cutting rounds.
-    """
     scale = n_in / n_out
     stretch = max(scale, 1.0)  # a wider kernel where several inputs make one output
     centre = (np.arange(n_out)[:, None] + 0.5) * scale
@@ -67,12 +86,15 @@ def _taps(n_in, n_out):
     x = np.abs(number + 0.5 - centre) / stretch
     weight = np.where(x < 1, (1.5 * x - 2.5) * x * x + 1, ((2.5 - 0.5 * x) * x - 4) * x + 2)
     weight[~seen | (x >= 2)] = 0
-    weight = np.rint(weight / weight.sum(1, keepdims=True) * _ONE) / _ONE
-    offset = 128 * weight.sum(1, keepdims=True) + 0.5
+    # Pillow has whole multiples of 1 / _HALF^2.
+    weight = np.rint(weight / weight.sum(1, keepdims=True) * _HALF**2)
+    offset = 128 / _HALF**2 * weight.sum(1, keepdims=True) + 0.5
     starts = np.cumsum(seen.sum(1)) - seen.sum(1)
-    return (
+    weight = weight[seen]
+    high = np.rint(weight / _HALF)
+    numbers = (weight / _HALF**2, high / _HALF, weight / _HALF - high, offset)
+    return _Taps(
         torch.from_numpy(number[seen]),
         torch.from_numpy(starts),
-        torch.from_numpy(weight[seen]).float(),
-        torch.from_numpy(offset).float(),
+        *(torch.from_numpy(values).float() for values in numbers),
     )
