@@ -233,6 +233,18 @@ def test_a_tokenizer_of_another_model_is_refused(bert, use):
     assert np.isfinite(all_known.fit_transform(TEXTS)).all()
 
 
+def test_a_padding_token_that_the_model_does_not_know(tmp_path):
+    """GPT-2 has none, and adding one to its tokenizer leaves its embeddings as they are."""
+    model, bare = save_text(tmp_path, "gpt2"), tokenizer(special=False)
+    bare.add_special_tokens({"pad_token": "<pad>"})
+    assert bare.pad_token_id == model.config.vocab_size
+    texts = ["the cat", "a big red dog ran far"]
+    features = extractor(model, tokenizer=bare).fit_transform(texts)
+    np.testing.assert_allclose(features, extractor(tmp_path).fit_transform(texts), atol=1e-6)
+    backbone = TextExtractor(model, tokenizer=bare)
+    FineTuneClassifier(backbone, finetune="last:1", max_epochs=1).fit(texts * 4, [0, 1] * 4)
+
+
 def test_limit_of_the_tokenizer(tmp_path):
     save_text(tmp_path, limit=10)
     with pytest.warns(UserWarning, match="1 of 1 texts have more than 10 tokens"):

@@ -61,10 +61,11 @@ def _never_empty(ids, filler):
     return ids if len(ids) else np.full(1, filler, np.int64)
 
 
-def padding_id(tokenizer):
-    """Id to pad with; the mask hides it, so that any id will do."""
-    known = (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None), 0)
-    return next(token for token in known if token is not None)
+def padding_id(tokenizer, n_known):
+    """Id to pad with; the mask hides it, so that any id will do that the network knows."""
+    asked = (getattr(tokenizer, "pad_token_id", None), getattr(tokenizer, "eos_token_id", None), 0)
+    # A padding token that was added to a decoder's tokenizer is often unknown to its network.
+    return next(t for t in asked if t is not None and (n_known is None or t < n_known))
 
 
 def padded(ids, filler):

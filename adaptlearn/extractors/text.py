@@ -197,7 +197,7 @@ class TextExtractor(Extractor):
     def _batches(self, rows, numbers, network, device):
         tokenizer = self._own_tokenizer(network)
         limit = self._limit(network, tokenizer)
-        filler = padding_id(tokenizer)
+        filler = padding_id(tokenizer, known_tokens(network.module))
         # Longest first: what does not fit in memory fails at once, and the end comes early.
         order = np.argsort([-len(text) for text in rows], kind="stable")
         n_cut = 0
@@ -306,7 +306,8 @@ class TextExtractor(Extractor):
         return ids
 
     def _tensors(self, prepared, network, device):
-        return padded(prepared, padding_id(self._own_tokenizer(network)))
+        known = known_tokens(network.module)
+        return padded(prepared, padding_id(self._own_tokenizer(network), known))
 
     def _lengths(self, prepared):
         return np.array([len(ids) for ids in prepared])
