@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +34,13 @@ class Unpicklable:
 
     def __reduce__(self):
         raise TypeError("no")
+
+
+SCALE = 2.0
+
+
+def scaled(x):
+    return x * SCALE
 
 
 def times(n):
@@ -163,3 +171,138 @@ def test_the_same_in_another_process():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     here = module_fingerprint(Body(hidden=Holder(a={"x", "y", "z"}, b=times(3))))
     assert done.stdout.strip() == here
+
+
+# --- code that is not in the methods themselves -----------------------------------------------
+
+USERS_CODE = """
+import functools, torch
+from torch import nn
+VOCABULARY = {"cat": 1}
+def scale(x, *, by=2.0):
+    return x * by
+def words(texts):
+    return [[VOCABULARY.get(w, 0) for w in t.split()] for t in texts]
+def made(n):
+    class Inner(nn.Module):
+        def forward(self, x):
+            return x * n
+    return Inner()
+class Decorated(nn.Module):
+    SHARE = 0.5
+    @torch.no_grad()
+    def forward(self, x):
+        return self.twice(x) + self.third
+    @staticmethod
+    def twice(x):
+        return scale(x) * 2
+    @property
+    def third(self):
+        return 3
+    @functools.cached_property
+    def fourth(self):
+        return 4
+net, inner = Decorated(), made(5)
+"""
+CHANGES = [
+    ("words", '"cat": 1', '"cat": 7'),  # a table in a global
+    ("net", "self.twice(x) + self", "self.twice(x) - self"),  # under a decorator
+    ("net", "x * by", "x + by"),  # a function that a method calls
+    ("net", "by=2.0", "by=3.0"),  # its keyword's default
+    ("net", "scale(x) * 2", "scale(x) * 5"),  # a static method
+    ("net", "return 3", "return 6"),  # a property
+    ("net", "return 4", "return 8"),
+    ("net", "SHARE = 0.5", "SHARE = 0.25"),  # an attribute of the class
+    ("inner", "made(5)", "made(6)"),  # what a class was made with
+]
+
+
+def users(code, **given):
+    """Names that a user's file defines."""
+    names = {"__name__": "users_file", **given}
+    exec(code, names)
+    return names
+
+
+@pytest.mark.parametrize(("name", "before", "after"), CHANGES)
+def test_code_that_a_user_changes_anywhere_is_another_fingerprint(name, before, after):
+    assert USERS_CODE.count(before) == 1
+    mark = module_fingerprint if name != "words" else describe
+    first, same, other = (
+        mark(users(code)[name])
+        for code in (USERS_CODE, USERS_CODE, USERS_CODE.replace(before, after))
+    )
+    assert first == same != other
+
+
+def test_a_file_that_a_user_imports(tmp_path):
+    helpers = types.ModuleType("helpers")
+    helpers.__file__ = str(tmp_path / "helpers.py")
+    (tmp_path / "helpers.py").write_text("LIMIT = 2")
+    read = users("def read(x): return x[: helpers.LIMIT]", helpers=helpers)["read"]
+    before = describe(read)
+    assert describe(read) == before
+    (tmp_path / "helpers.py").write_text("LIMIT = 3")
+    assert describe(read) != before
+
+
+def test_functions_that_call_each_other_end():
+    code = "def f(x): return g(x)\ndef g(x): return f(x) + h(x)\ndef h(x): return g(x)"
+    one, other = users(code), users(code)
+    assert describe(one["f"]) == describe(other["f"]) != describe(one["g"])
+
+
+def test_what_a_function_does_not_read_does_not_count(monkeypatch):
+    before = describe(scaled)
+    monkeypatch.setattr(sys.modules[__name__], "looped", None)
+    assert describe(scaled) == before
+    monkeypatch.setattr(sys.modules[__name__], "SCALE", 3.0)
+    assert describe(scaled) != before
+
+
+def test_parts_that_know_their_parent():
+    def make(weight):
+        root = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+        for part in root:
+            part.parent, part.others = [root], list(root)
+            nn.init.constant_(part.weight, weight)
+            nn.init.constant_(part.bias, 0)
+        return root
+
+    assert module_fingerprint(make(1.0)) == module_fingerprint(make(1.0))
+    assert module_fingerprint(make(1.0)) != module_fingerprint(make(2.0))
+
+
+def test_traced_graphs():
+    """What feature extractors of torchvision are."""
+
+    def traced(scale):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), *[nn.Identity()] * 300)
+        graph = torch.fx.symbolic_trace(net)
+        if scale:
+            node = next(n for n in graph.graph.nodes if n.op == "output")
+            with graph.graph.inserting_before(node):
+                node.args = (graph.graph.call_function(torch.mul, (node.args[0], scale)),)
+            graph.recompile()
+        return graph
+
+    marks = [module_fingerprint(traced(scale)) for scale in (0, 0, 2, 3)]
+    assert marks[0] == marks[1] and len(set(marks)) == 3
+
+
+def test_depth_without_end_is_another_each_time():
+    deep = []
+    for _ in range(10**5):
+        deep = [deep]
+    assert describe(deep) != describe(deep)
+
+
+def test_the_side_that_a_tokenizer_cuts_off():
+    pytest.importorskip("transformers")
+    from tiny_models import tokenizer
+
+    left, right = tokenizer(), tokenizer()
+    assert describe(left) == describe(right)
+    left.truncation_side = "left"
+    assert describe(left) != describe(right)

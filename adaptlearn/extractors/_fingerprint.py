@@ -6,14 +6,18 @@ anew, rather than found under a key that does not know of a difference.
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
 import inspect
 import json
+import logging
 import pickle
+import sys
 import types
 import uuid
 from hashlib import blake2b
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -31,6 +35,14 @@ _OTHER_FILES = (
     ".png",
 )
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type(...), np.generic)
+_BY_NAME = (
+    types.BuiltinFunctionType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+)
+_PACKAGES = {"site-packages", "dist-packages"}  # folders of what is installed
 # What torch keeps in every module. Parameters, buffers, hooks and children are looked at by name.
 _INTERNAL = {*vars(torch.nn.Module()), "training"}
 
@@ -84,87 +96,187 @@ def file_signature(path):
 
 def module_fingerprint(module):
     """Digest of a module: code and settings of its parts, parameters, buffers and hooks."""
-    state, code = blake2b(digest_size=16), {}
-    for name, part in module.named_modules():
-        kind = type(part)
-        if kind not in code:
-            code[kind] = _class_code(kind)
-        hooks = [list(part._forward_pre_hooks.values()), list(part._forward_hooks.values())]
-        settings = {k: v for k, v in vars(part).items() if k not in _INTERNAL}
-        text = f"{name}:{kind.__qualname__}:{code[kind]}:{describe([settings, hooks])}"
-        state.update(text.encode("utf-8", "surrogatepass"))
-        # Of the dictionaries themselves: buffers that are not saved count, too.
-        for key, tensor in {**part._parameters, **part._buffers}.items():
-            if tensor is not None:
-                state.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
-                state.update(_tensor_bytes(tensor))
-    return state.hexdigest()
-
-
-def describe(value, _above=()):
-    """Text for a parameter: its content, never its address."""
-    if isinstance(value, _PLAIN):
-        return repr(value)
-    if id(value) in _above:
-        return f"cycle {len(_above) - _above.index(id(value))}"
-    inner = functools.partial(describe, _above=(*_above, id(value)))
-    if isinstance(value, torch.Tensor):
-        return _array(value, _tensor_bytes(value))
-    if isinstance(value, np.ndarray):
-        has_objects = value.dtype.hasobject
-        return _array(value, inner(value.tolist()).encode() if has_objects else value.tobytes())
-    if isinstance(value, types.ModuleType):  # its content is a whole package
-        return value.__name__
-    if isinstance(value, torch.nn.Module):
-        return f"{type(value).__qualname__}({module_fingerprint(value)})"
-    if isinstance(value, functools.partial):
-        return f"partial{inner([value.func, value.args, value.keywords])}"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{inner(k)}: {inner(v)}' for k, v in value.items())}}}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(inner, value))}]"
-    if isinstance(value, (set, frozenset)):
-        return f"set({', '.join(sorted(map(inner, value)))})"
-    if isinstance(value, types.CodeType):
-        return f"{value.co_code.hex()} {value.co_names} {inner(value.co_consts)}"
-    if isinstance(value, types.MethodType):
-        return f"{inner(value.__self__)}.{inner(value.__func__)}"
-    if isinstance(value, types.FunctionType):
-        cells = [_content(cell) for cell in value.__closure__ or ()]
-        return f"{value.__qualname__} {inner(value.__code__)} {inner([cells, value.__defaults__])}"
-    if inspect.isclass(value):
-        return f"{value.__module__}.{value.__qualname__}"
-    if hasattr(value, "backend_tokenizer"):
-        return _tokenizer(value, inner)
-    if hasattr(value, "__dict__"):
-        own = type(value).__getstate__ is not object.__getstate__
-        state = value.__getstate__() if own else vars(value)
-        return f"{type(value).__qualname__} {_class_code(type(value))} {inner(state)}"
-    try:  # written in another language: what it would be made from again
-        return f"{type(value).__qualname__} {digest(pickle.dumps(value)).hex()}"
-    except Exception:  # any, from any package
+    try:
+        return _Description().of_module(module)
+    except RecursionError:
         return uuid.uuid4().hex
 
 
-def _class_code(kind):
-    """Code of all methods that a class does not have from Python or torch."""
-    ours = [c for c in kind.__mro__ if c.__module__.split(".")[0] not in ("builtins", "torch")]
-    codes = [
-        f"{name}: {describe(function.__code__)}"
-        for cls in ours
-        for name, function in sorted(vars(cls).items())
-        if isinstance(function, types.FunctionType)
-    ]
-    return digest(*codes).hex()
+def describe(value):
+    """Text for a parameter: its content, never its address."""
+    try:
+        return _Description().of(value)
+    except RecursionError:
+        return uuid.uuid4().hex
 
 
-def _tokenizer(tokenizer, inner):
-    """A fast tokenizer of transformers: most of its state lies outside Python."""
-    state = json.loads(tokenizer.backend_tokenizer.to_str())
-    for changed_by_calls in ("truncation", "padding"):
-        state.pop(changed_by_calls, None)
-    settings = [tokenizer.model_max_length, tokenizer.special_tokens_map]
-    return f"tokenizer({digest(json.dumps(state), inner(settings)).hex()})"
+class _Description:
+    """Text of one value and of all that it leads to, each function, class and module once."""
+
+    def __init__(self):
+        self.above = []  # ids of the containers around a value
+        self.met = {}  # id -> number and object: alive, so that its id stays its own
+
+    def of(self, value):
+        if isinstance(value, _PLAIN):
+            return repr(value)
+        if id(value) in self.above:
+            return f"cycle {len(self.above) - self.above.index(id(value))}"
+        if id(value) in self.met:
+            return f"number {self.met[id(value)][0]}"
+        self.above.append(id(value))
+        try:
+            return self._of_new(value)
+        finally:
+            self.above.pop()
+
+    def _of_new(self, value):
+        if isinstance(value, torch.Tensor):
+            return _array(value, _tensor_bytes(value))
+        if isinstance(value, np.ndarray):
+            objects = value.dtype.hasobject
+            return _array(value, self.of(value.tolist()).encode() if objects else value.tobytes())
+        if isinstance(value, torch.nn.Module):
+            return f"{type(value).__qualname__}({self.of_module(value)})"
+        if isinstance(value, functools.partial):
+            return f"partial{self.of([value.func, value.args, value.keywords])}"
+        if isinstance(value, dict):
+            items = (f"{self.of(k)}: {self.of(v)}" for k, v in value.items())
+            return f"{{{', '.join(items)}}}"
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(map(self.of, value))}]"
+        if isinstance(value, (set, frozenset)):
+            return f"set({', '.join(sorted(map(describe, value)))})"  # numbers depend on the order
+        if isinstance(value, types.CodeType):
+            return f"{value.co_code.hex()} {value.co_names} {self.of(value.co_consts)}"
+        if isinstance(value, types.MethodType):
+            return f"{self.of(value.__self__)}.{self.of(value.__func__)}"
+        if isinstance(value, types.FunctionType):
+            return self._of_function(value)
+        if isinstance(value, types.ModuleType):
+            return self._of_import(value)
+        if inspect.isclass(value):
+            name = f"{value.__module__}.{value.__qualname__}"
+            return name if is_installed(value.__module__) else f"{name} {self._of_class(value)}"
+        if isinstance(value, _BY_NAME):
+            return f"{getattr(value, '__module__', None)}.{getattr(value, '__qualname__', value)}"
+        if hasattr(value, "backend_tokenizer"):
+            return self._of_tokenizer(value)
+        return self._of_object(value)
+
+    def _of_object(self, value):
+        kind = type(value).__qualname__
+        if isinstance(value, (staticmethod, classmethod)):
+            return f"{kind} {self.of(value.__func__)}"
+        if isinstance(value, property):
+            return f"{kind} {self.of([value.fget, value.fset, value.fdel])}"
+        if isinstance(value, functools.cached_property):
+            return f"{kind} {self.of(value.func)}"
+        if isinstance(value, logging.Logger):
+            return f"{kind} {value.name}"
+        if hasattr(value, "__dict__"):
+            own = type(value).__getstate__ is not object.__getstate__
+            state = value.__getstate__() if own else vars(value)
+            return f"{kind} {self._of_class(type(value))} {self.of(state)}"
+        try:  # written in another language: what it would be made from again
+            return f"{kind} {digest(pickle.dumps(value)).hex()}"
+        except Exception:  # any, from any package
+            return uuid.uuid4().hex
+
+    def _of_function(self, function):
+        """Code, default arguments and closure; of a user's function what it reads besides."""
+        self._number(function)
+        cells = [_content(cell) for cell in function.__closure__ or ()]
+        around = [cells, function.__defaults__, function.__kwdefaults__]
+        if not is_installed(function.__globals__.get("__name__")):
+            names = _global_names(function.__code__)
+            known = function.__globals__
+            around.append({name: known[name] for name in names if name in known})
+        return f"{function.__qualname__} {self.of(function.__code__)} {self.of(around)}"
+
+    def _of_class(self, kind):
+        """Code of the methods that a class does not have from Python or torch.
+
+        Of a user's class also what decorates them and its attributes.
+        """
+        if id(kind) in self.met:
+            return f"number {self.met[id(kind)][0]}"
+        self._number(kind)
+        parts = []
+        for cls in kind.__mro__:
+            if cls.__module__.split(".")[0] in ("builtins", "torch"):
+                continue
+            users = not is_installed(cls.__module__)
+            for name, value in sorted(vars(cls).items()):
+                if isinstance(value, types.FunctionType):
+                    parts.append(f"{name}: {self.of(value if users else value.__code__)}")
+                elif users and not name.startswith(("__", "_abc_")):
+                    parts.append(f"{name}: {self.of(value)}")
+        return digest(*parts).hex()
+
+    def _of_import(self, module):
+        """An installed package is its name; a user's file may change."""
+        if is_installed(module.__name__) or not getattr(module, "__file__", None):
+            return module.__name__
+        try:
+            with open(module.__file__, "rb") as file:
+                return f"{module.__name__} {digest(file.read()).hex()}"
+        except OSError:
+            return module.__name__
+
+    def _of_tokenizer(self, tokenizer):
+        """A fast tokenizer of transformers: most of its state lies outside Python."""
+        state = json.loads(tokenizer.backend_tokenizer.to_str())
+        for changed_by_calls in ("truncation", "padding"):
+            state.pop(changed_by_calls, None)
+        side = getattr(tokenizer, "truncation_side", None)
+        settings = [tokenizer.model_max_length, tokenizer.special_tokens_map, side]
+        return f"tokenizer({digest(json.dumps(state), self.of(settings)).hex()})"
+
+    def of_module(self, module):
+        """Digest of a module; its parts are numbered, so that one may refer to another."""
+        for part in module.modules():
+            self._number(part)
+        state = blake2b(digest_size=16)
+        for name, part in module.named_modules():
+            kind = type(part)
+            hooks = [list(part._forward_pre_hooks.values()), list(part._forward_hooks.values())]
+            if isinstance(part, torch.fx.GraphModule):  # its graph is a ring, written out as code
+                settings = part.code
+            else:
+                settings = {k: v for k, v in vars(part).items() if k not in _INTERNAL}
+            about = self.of([settings, hooks])
+            text = f"{name}:{kind.__qualname__}:{self._of_class(kind)}:{about}"
+            state.update(text.encode("utf-8", "surrogatepass"))
+            # Of the dictionaries themselves: buffers that are not saved count, too.
+            for key, tensor in {**part._parameters, **part._buffers}.items():
+                if tensor is not None:
+                    state.update(f"{key}:{tensor.dtype}:{tuple(tensor.shape)}".encode())
+                    state.update(_tensor_bytes(tensor))
+        return state.hexdigest()
+
+    def _number(self, value):
+        self.met.setdefault(id(value), (len(self.met), value))
+
+
+def _global_names(code):
+    """Names that a function reads from its module, those of functions inside it as well."""
+    names = {
+        i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
+    }
+    for inner in code.co_consts:
+        if isinstance(inner, types.CodeType):
+            names.update(_global_names(inner))
+    return sorted(names)
+
+
+def is_installed(name):
+    """Whether a module is part of Python or of an installed package, and not of a user's code."""
+    top = (name or "__main__").split(".")[0]
+    if top == "adaptlearn" or top in sys.stdlib_module_names:
+        return top != "__main__"
+    file = getattr(sys.modules.get(name), "__file__", None)
+    return file is not None and not _PACKAGES.isdisjoint(Path(file).parts)
 
 
 def _array(value, data):
@@ -173,7 +285,10 @@ def _array(value, data):
 
 def _tensor_bytes(tensor):
     tensor = tensor.detach().cpu().contiguous()
-    return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    try:
+        return tensor.reshape(-1).view(torch.uint8).numpy() if tensor.numel() else b""
+    except RuntimeError:  # a subclass that holds no numbers
+        return uuid.uuid4().bytes
 
 
 def _content(cell):
