@@ -13,7 +13,7 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
-from tiny_models import save_text, text_model, tokenizer, transformers
+from tiny_models import image_model, save_text, text_model, tokenizer, transformers
 
 from adaptlearn import EmbeddingCache, FineTuneClassifier, TextExtractor
 from adaptlearn.extractors import _models, base
@@ -243,6 +243,27 @@ def test_a_padding_token_that_the_model_does_not_know(tmp_path):
     np.testing.assert_allclose(features, extractor(tmp_path).fit_transform(texts), atol=1e-6)
     backbone = TextExtractor(model, tokenizer=bare)
     FineTuneClassifier(backbone, finetune="last:1", max_epochs=1).fit(texts * 4, [0, 1] * 4)
+
+
+@pytest.mark.parametrize("kind", ["clip", "siglip"])
+def test_the_half_of_two_that_reads(tmp_path, kind):
+    model = image_model(kind)
+    model.save_pretrained(tmp_path)
+    ids = {"the": [5, 6, 7, 2], "cat": [8, 2]}
+    reader = extractor(tmp_path, tokenizer=lambda texts: [ids.get(t, [9]) for t in texts])
+    with torch.no_grad():
+        expected = [model.text_model(torch.tensor([ids[text]])) for text in ids]
+    mean = torch.stack([answer.last_hidden_state[0].mean(0) for answer in expected])
+    np.testing.assert_allclose(reader.fit_transform(list(ids)), mean, atol=1e-5)
+    clf = FineTuneClassifier(reader, finetune="last:1", max_epochs=1, random_state=0)
+    reader = clone(reader).set_params(pooling="pooler")
+    if kind == "clip":
+        pooled = torch.cat([answer.pooler_output for answer in expected])
+        np.testing.assert_allclose(reader.fit_transform(list(ids)), pooled, atol=1e-5)
+    else:
+        with pytest.raises(ValueError, match="SigLIP reads the last place"):
+            reader.fit_transform(list(ids))
+    assert clf.fit(["the", "cat"] * 6, [0, 1] * 6).predict(["cat"]).shape == (1,)
 
 
 def test_limit_of_the_tokenizer(tmp_path):

@@ -8,6 +8,7 @@ import json
 import numpy as np
 import torch
 
+from ._front_end import model_type
 from ._models import first_line
 
 _NO_LIMIT = 10**6  # tokenizers without a limit of their own state a number of 30 digits
@@ -126,9 +127,14 @@ def _json(directory, name):
     return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else {}
 
 
+def reading_half(module):
+    """The half that reads of a model whose other half sees, as CLIP and SigLIP; else all of it."""
+    return getattr(module, "text_model", module)
+
+
 def reads_left_to_right(module):
     """Whether only the last token has read the whole text."""
-    kind = getattr(getattr(module, "config", None), "model_type", None)
+    kind = model_type(module)
     if kind is None:
         return False
     from transformers.models.auto.modeling_auto import (

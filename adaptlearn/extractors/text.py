@@ -11,6 +11,7 @@ import torch
 
 from .._compat import HasMethods, Interval, StrOptions
 from ._fingerprint import describe, digest
+from ._front_end import model_type
 from ._layers import run_to
 from ._models import once_per_process
 from ._pooling import pool_tokens, trained_pooler
@@ -24,6 +25,7 @@ from ._tokens import (
     most_tokens,
     padded,
     padding_id,
+    reading_half,
     reads_left_to_right,
     trained_pooling,
     trained_tokens,
@@ -197,7 +199,7 @@ class TextExtractor(Extractor):
     def _batches(self, rows, numbers, network, device):
         tokenizer = self._own_tokenizer(network)
         limit = self._limit(network, tokenizer)
-        filler = padding_id(tokenizer, known_tokens(network.module))
+        filler = padding_id(tokenizer, known_tokens(reading_half(network.module)))
         # Longest first: what does not fit in memory fails at once, and the end comes early.
         order = np.argsort([-len(text) for text in rows], kind="stable")
         n_cut = 0
@@ -217,7 +219,7 @@ class TextExtractor(Extractor):
 
     def _encode(self, tokenizer, texts, limit, network):
         ids, n_cut = encode(tokenizer, texts, limit)
-        known = known_tokens(network.module)
+        known = known_tokens(reading_half(network.module))
         highest = max(row.max() for row in ids)
         if known is not None and highest >= known:  # on a GPU this would end the process
             given = type(tokenizer).__name__ if self.tokenizer is None else repr(self.tokenizer)
@@ -235,7 +237,7 @@ class TextExtractor(Extractor):
         return int(np.clip(budget // longest, 1, _MOST_ROWS))
 
     def _limit(self, network, tokenizer):
-        most = most_tokens(network.module, tokenizer)
+        most = most_tokens(reading_half(network.module), tokenizer)
         if self.max_length is None:
             trained = trained_tokens(network.directory)
             return min((n for n in (most, trained) if n is not None), default=None)
@@ -263,15 +265,21 @@ class TextExtractor(Extractor):
             )
 
     def _advice(self, network, tokenizer, limit):
-        most = most_tokens(network.module, tokenizer)
+        most = most_tokens(reading_half(network.module), tokenizer)
         if most is None or limit < most:
             up_to = "" if most is None else f" (at most {most})"
             return f"Raise max_length{up_to}, or split long texts."
         return "The model takes no more; split long texts if their end matters."
 
     def _features(self, network, inputs):
-        hidden, answer = run_to(network.module, self.layer, partial(call, inputs=inputs))
+        module = reading_half(network.module)
+        hidden, answer = run_to(module, self.layer, partial(call, inputs=inputs))
         if self.pooling == "pooler" and hidden.ndim == 3:
+            if str(model_type(module)).startswith("siglip"):
+                raise ValueError(
+                    "pooling='pooler': that of SigLIP reads the last place of a batch, where "
+                    "shorter texts have padding; use 'auto', 'cls' or 'mean'."
+                )
             if self.layer != -1:
                 raise ValueError("pooling='pooler' is made from the last layer; use layer=-1.")
             return trained_pooler(answer, network, "'auto', 'cls' or 'mean'")
@@ -295,6 +303,9 @@ class TextExtractor(Extractor):
         trained = trained_pooling(network.directory)
         return trained or ("last" if reads_left_to_right(network.module) else "mean")
 
+    def _trained_part(self, module):
+        return reading_half(module)
+
     def _prepare(self, rows, network, keep):
         tokenizer = self._own_tokenizer(network)
         limit, ids, n_cut = self._limit(network, tokenizer), [], 0
@@ -306,7 +317,7 @@ class TextExtractor(Extractor):
         return ids
 
     def _tensors(self, prepared, network, device):
-        known = known_tokens(network.module)
+        known = known_tokens(reading_half(network.module))
         return padded(prepared, padding_id(self._own_tokenizer(network), known))
 
     def _lengths(self, prepared):
