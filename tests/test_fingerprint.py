@@ -246,6 +246,50 @@ def test_a_file_that_a_user_imports(tmp_path):
     assert describe(read) != before
 
 
+COUNTING = """
+rows, counts, n = [], {"n": 0}, 0
+def total():
+    m, k = 0, []
+    def inner(x):
+        nonlocal m
+        m += 1
+        k.append(m)
+        return x
+    return inner
+inner = total()
+class Net:
+    calls, seen, kept = 0, [], 1.0
+    def __call__(self, x):
+        global n
+        rows.append(len(x))
+        counts["n"] += len(x)
+        n += 1
+        Net.calls += 1
+        type(self).seen.append(x)
+        return inner(x), self.kept
+def words(texts):
+    found = {}
+    for place, text in enumerate(texts):
+        found[place] = table[text]
+    return found
+net, table = Net(), {}
+"""
+
+
+def test_what_is_only_counted_does_not_count():
+    """Else no embedding would be found again after the first call."""
+    names = users(COUNTING)
+    before = describe(names["net"])
+    names["net"]("ab")
+    assert names["rows"] == [2] and names["counts"]["n"] == 2 and names["n"] == names["net"].calls
+    assert describe(names["net"]) == before
+    names["Net"].kept = 2.0
+    assert describe(names["net"]) != before
+    before = describe(names["words"])
+    names["table"]["a"] = 1
+    assert describe(names["words"]) != before
+
+
 def test_functions_that_call_each_other_end():
     code = "def f(x): return g(x)\ndef g(x): return f(x) + h(x)\ndef h(x): return g(x)"
     one, other = users(code), users(code)

@@ -6,7 +6,6 @@ anew, rather than found under a key that does not know of a difference.
 
 from __future__ import annotations
 
-import dis
 import functools
 import hashlib
 import inspect
@@ -21,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+from ._bytecode import global_names, names_written
 
 # Of other frameworks, or about the model: they do not change what torch computes.
 _OTHER_FILES = (
@@ -186,13 +187,14 @@ class _Description:
     def _of_function(self, function):
         """Code, default arguments and closure; of a user's function what it reads besides."""
         self._number(function)
-        cells = [_content(cell) for cell in function.__closure__ or ()]
-        around = [cells, function.__defaults__, function.__kwdefaults__]
-        if not is_installed(function.__globals__.get("__name__")):
-            names = _global_names(function.__code__)
-            known = function.__globals__
-            around.append({name: known[name] for name in names if name in known})
-        return f"{function.__qualname__} {self.of(function.__code__)} {self.of(around)}"
+        code, known = function.__code__, function.__globals__
+        written, around = names_written(code), [function.__defaults__, function.__kwdefaults__]
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True):
+            around.append([name, None if name in written else _content(cell)])
+        if not is_installed(known.get("__name__")):
+            read = [name for name in global_names(code) if name in known and name not in written]
+            around.append({name: known[name] for name in read})
+        return f"{function.__qualname__} {self.of(code)} {self.of(around)}"
 
     def _of_class(self, kind):
         """Code of the methods that a class does not have from Python or torch.
@@ -206,11 +208,13 @@ class _Description:
         for cls in kind.__mro__:
             if cls.__module__.split(".")[0] in ("builtins", "torch"):
                 continue
-            users = not is_installed(cls.__module__)
-            for name, value in sorted(vars(cls).items()):
+            users, members = not is_installed(cls.__module__), sorted(vars(cls).items())
+            methods = [v for _, v in members if isinstance(v, types.FunctionType)]
+            written = set().union(*(names_written(method.__code__) for method in methods))
+            for name, value in members:
                 if isinstance(value, types.FunctionType):
                     parts.append(f"{name}: {self.of(value if users else value.__code__)}")
-                elif users and not name.startswith(("__", "_abc_")):
+                elif users and not name.startswith(("__", "_abc_")) and name not in written:
                     parts.append(f"{name}: {self.of(value)}")
         return digest(*parts).hex()
 
@@ -257,17 +261,6 @@ class _Description:
 
     def _number(self, value):
         self.met.setdefault(id(value), (len(self.met), value))
-
-
-def _global_names(code):
-    """Names that a function reads from its module, those of functions inside it as well."""
-    names = {
-        i.argval for i in dis.get_instructions(code) if i.opname in ("LOAD_GLOBAL", "LOAD_NAME")
-    }
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            names.update(_global_names(inner))
-    return sorted(names)
 
 
 def is_installed(name):
