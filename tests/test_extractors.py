@@ -384,6 +384,26 @@ def test_a_factory_is_called_once_and_shared_by_clones(monkeypatch):
     assert len(calls) == 1
 
 
+def test_a_factory_that_makes_other_weights_is_refused():
+    """Once it is called again: in another process, or after many other models."""
+    _models._LOADED.clear()
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        one = extractor("toy_networks:make_random", tokenizer=None).fit(TEXTS)
+        before = one.transform(TEXTS)
+        data = pickle.dumps(one)
+        _models._LOADED.clear()
+        torch.manual_seed(1)
+        for fitted in (one, pickle.loads(data)):
+            with pytest.raises(ValueError, match=r"make_random' has other weights.*A factory must"):
+                fitted.transform(TEXTS)
+        assert np.abs(clone(one).fit_transform(TEXTS) - before).max() > 0.1
+        _models._LOADED.clear()
+        torch.manual_seed(0)  # what a factory that reads a file does: the same weights again
+        np.testing.assert_array_equal(one.transform(TEXTS), before)
+        np.testing.assert_array_equal(pickle.loads(data).transform(TEXTS), before)
+
+
 @pytest.mark.parametrize("cls", [TextExtractor, ImageExtractor, AudioExtractor, ModuleExtractor])
 def test_methods_of_the_base_are_replaced_by_such_that_take_the_same(cls):
     bases = [base for base in cls.__mro__[1:] if base.__module__.startswith("adaptlearn.")]

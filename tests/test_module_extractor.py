@@ -368,10 +368,16 @@ def test_torchscript_file(tmp_path):
     np.testing.assert_allclose(clone(one).fit_transform(TABLE), wanted, atol=1e-6)
     assert len(cache) == 9
     other = scripted(path, seed=1)  # other weights under the same name
-    np.testing.assert_allclose(one.transform(TABLE), by_hand(other, TABLE), atol=1e-6)
+    for fitted in (one, pickle.loads(pickle.dumps(one))):
+        with pytest.raises(ValueError, match=r"model='.*model.pt' has other weights"):
+            fitted.transform(TABLE)
+    np.testing.assert_allclose(clone(one).fit_transform(TABLE), by_hand(other, TABLE), atol=1e-6)
     assert len(cache) == 18
     with pytest.raises(ValueError, match=r"layer='0': a compiled or exported network"):
         extractor(str(path), layer="0").fit_transform(TABLE)
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"there is no such file. Give"):
+        pickle.loads(data).transform(TABLE)
 
 
 def test_torchscript_object(tmp_path):

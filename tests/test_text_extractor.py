@@ -1,5 +1,6 @@
 """Language models of transformers as text extractors; tiny ones, made here."""
 
+import copy
 import json
 import os
 import pickle
@@ -338,14 +339,29 @@ def test_changed_weights_on_disk_are_another_model(bert, tmp_path):
     for path, stat in stats.items():
         os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
         assert path.stat().st_size == stat.st_size
-    for other in (one, clone(one).fit(TEXTS)):
-        after = other.transform(TEXTS)
-        assert np.abs(after - before).max() > 0.1
+    after = clone(one).fit_transform(TEXTS)
+    assert np.abs(after - before).max() > 0.1
     np.testing.assert_allclose(after, extractor(bert).fit_transform(TEXTS), atol=1e-5)
     save_text(bert, seed=0)
     n = len(cache)
     np.testing.assert_array_equal(one.transform(TEXTS), before)
     assert len(cache) == n, "the old weights find the old rows"
+
+
+def test_weights_that_changed_since_fit_are_refused(bert):
+    """What was trained on the features of `fit` would be given others."""
+    one = extractor(bert).fit(TEXTS)
+    before, data = one.transform(TEXTS), pickle.dumps(one)
+    save_text(bert, seed=1)
+    for fitted in (one, pickle.loads(pickle.dumps(one)), pickle.loads(data), copy.deepcopy(one)):
+        with pytest.raises(ValueError, match=r"model='.*bert' has other weights.*call fit again"):
+            fitted.transform(TEXTS)
+    assert np.abs(clone(one).fit_transform(TEXTS) - before).max() > 0.1
+    save_text(bert, seed=0)
+    (bert / "trainer_state.json").write_text("{}")  # of no weight
+    np.testing.assert_array_equal(one.transform(TEXTS), before)
+    save_text(bert, seed=1)
+    assert np.abs(one.fit_transform(TEXTS) - before).max() > 0.1
 
 
 def test_weights_replaced_while_they_are_read(bert, tmp_path, monkeypatch):
@@ -441,6 +457,49 @@ def hub(bert, monkeypatch, tmp_path):
 def test_a_local_copy_of_the_hub_needs_no_network(hub, bert):
     features = extractor("some/model").fit_transform(TEXTS)
     np.testing.assert_array_equal(features, extractor(bert).fit_transform(TEXTS))
+
+
+def pipeline():
+    return make_pipeline(extractor("some/model"), LogisticRegression())
+
+
+def fine_tuned(mode):
+    params = {"max_epochs": 1, "random_state": 0, "hidden_layer_sizes": ()}
+    return FineTuneClassifier(backbone=extractor("some/model"), finetune=mode, **params)
+
+
+MADE = pytest.mark.parametrize(
+    "make",
+    [pipeline, lambda: fine_tuned("frozen"), lambda: fine_tuned("full")],
+    ids=["pipeline", "frozen", "full"],
+)
+
+
+@MADE
+def test_a_pickle_finds_the_model_in_another_copy_of_the_hub(hub, make):
+    fitted = make().fit(TEXTS, [0, 1] * 3)
+    expected, data = fitted.predict_proba(TEXTS), pickle.dumps(fitted)
+    (hub / "snapshots" / "abc123").rename(hub / "snapshots" / "def456")
+    (hub / "refs" / "main").write_text("def456")
+    for again in (pickle.loads(data), copy.deepcopy(fitted), fitted):
+        _models._LOADED.clear()
+        np.testing.assert_allclose(again.predict_proba(TEXTS), expected, atol=1e-6)
+
+
+@MADE
+def test_a_pickle_whose_model_is_gone_says_what_to_do(hub, make):
+    data = pickle.dumps(make().fit(TEXTS, [0, 1] * 3))
+    shutil.rmtree(hub)
+    with pytest.raises(OSError, match=r"model='some/model' is no local directory.*hf download"):
+        pickle.loads(data).predict(TEXTS)
+
+
+def test_a_pickle_whose_directory_is_gone_says_so(bert):
+    data = pickle.dumps(extractor(str(bert)).fit(TEXTS))
+    assert b"PosixPath" not in data, "it could not be read on Windows"
+    shutil.rmtree(bert)
+    with pytest.raises(FileNotFoundError, match=r"there is no such directory. Give"):
+        pickle.loads(data).transform(TEXTS)
 
 
 def test_a_local_copy_without_weights_is_completed(hub, bert, monkeypatch):

@@ -23,7 +23,7 @@ class ExtractorBackbone(nn.Module):
     def __init__(self, reader, network):
         super().__init__()
         self.module = network.module
-        self.reader, self._origin = reader, network._replace(module=None)
+        self.reader, self._origin = reader, network._replace(module=None, directory=None)
 
     @classmethod
     def of(cls, extractor):
@@ -33,7 +33,7 @@ class ExtractorBackbone(nn.Module):
     @property
     def origin(self):
         """The `Network` that `reader` works with."""
-        return self._origin._replace(module=self.module)
+        return self._origin._replace(module=self.module, directory=self.reader._place())
 
     def forward(self, inputs):
         """Features of a dict of tensors."""

@@ -161,7 +161,7 @@ def _hub_directory(name):
     import huggingface_hub as hub
 
     found = hub.try_to_load_from_cache(name, "config.json")
-    if isinstance(found, str) and _has_weights(Path(found).parent):
+    if isinstance(found, str) and weight_files(Path(found).parent):
         return Path(found).parent
     try:
         common = ["*.json", "*.txt", "*.model"]
@@ -170,7 +170,7 @@ def _hub_directory(name):
             place = hub.snapshot_download(
                 name, allow_patterns=[*common, weights], ignore_patterns=skip
             )
-            if _has_weights(Path(place)):
+            if weight_files(Path(place)):
                 return Path(place)
         reason = "the repository holds no weights for PyTorch"
     except Exception as error:  # many kinds: offline, unknown, private, no connection
@@ -186,8 +186,10 @@ def _hub_directory(name):
     ) from cause
 
 
-def _has_weights(directory):
-    return any(next(directory.glob(pattern), None) for pattern in _WEIGHTS)
+def weight_files(directory):
+    """The files that the weights are loaded from; none if there are none for PyTorch."""
+    found = (sorted(directory.glob(pattern)) for pattern in _WEIGHTS)
+    return next(filter(None, found), [])
 
 
 def load_pretrained(directory, name):

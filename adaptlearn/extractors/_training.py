@@ -31,7 +31,9 @@ class TrainableMixin:
     def _reader(self):
         """Copy without weights, which travels with a network that was trained."""
         reader = copy.copy(self)
-        reader.model = reader._module = reader._directory = None
+        reader._module = None
+        if isinstance(self.model, torch.nn.Module):
+            reader.model = None
         return reader
 
     def _network_for_training(self):

@@ -53,10 +53,10 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
     model : str, path-like or torch.nn.Module
         A directory written by ``save_pretrained``, a hub id (the local copy if there is one, else
         it is downloaded), a module, or a factory ``"package.module:callable"`` that is called
-        without arguments and returns a module or ``(module, feature_extractor)``. A module is
-        called with samples from -1 to 1, shape (n, n_samples), and returns one vector per frame (n,
-        n_frames, d), one per sound (n, d), a map (n, d, height, width), or an output of
-        transformers.
+        without arguments and returns a module or ``(module, feature_extractor)``, the same each
+        time (see the notes). A module is called with samples from -1 to 1, shape (n, n_samples),
+        and returns one vector per frame (n, n_frames, d), one per sound (n, d), a map (n, d,
+        height, width), or an output of transformers.
     feature_extractor : feature extractor of transformers, default=None
         What prepares the samples for the model. None takes the one beside the model; a module
         without one gets the samples as they are.
@@ -115,8 +115,11 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
     only sounds of just the same length share a batch. Cut sounds to few lengths where speed
     matters.
 
-    A pickle holds no weights of a model given by name: it is loaded by that name again, so a
-    directory must still be there. A module travels with the pickle.
+    A pickle holds no weights of a model given by name: they are loaded from the same directory, or,
+    where that is gone, found by the name again (a hub id in another local copy of the hub, say). A
+    module travels with the pickle. A factory is called once per process, perhaps again when many
+    other models were used meanwhile; it must make the same weights each time, whatever files it
+    reads. Where weights are not those of ``fit``, ``transform`` raises an error.
 
     Examples
     --------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from abc import ABCMeta, abstractmethod
 from numbers import Integral
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +15,15 @@ from sklearn.utils.validation import check_is_fitted
 from tqdm.auto import tqdm
 
 from .._compat import Interval, StrOptions, validate_parameter_constraints
-from ._fingerprint import describe, digest, directory_fingerprint, module_fingerprint, signature
+from ._fingerprint import (
+    describe,
+    digest,
+    directory_fingerprint,
+    file_fingerprint,
+    file_signature,
+    module_fingerprint,
+    signature,
+)
 from ._models import (
     call_factory,
     find_directory,
@@ -26,6 +35,7 @@ from ._models import (
     pick_device,
     prepared,
     torch_randomness,
+    weight_files,
 )
 from ._training import TrainableMixin
 from .cache import EmbeddingCache, lookup, open_cache
@@ -143,7 +153,8 @@ class Extractor(
     def _find_model(self):
         """Copy the module, or find the directory of the model."""
         self._module = self._directory = None
-        self._size = []  # filled by the first row: transform sets no attribute
+        # Filled by the first rows, as transform sets no attribute.
+        self._size, self._first_weights = [], {}
         if isinstance(self.model, torch.nn.Module):
             self._module = prepared(self.model, "cpu")
             self._module_print = module_fingerprint(self._module)
@@ -154,7 +165,14 @@ class Extractor(
     def _find_directory(self):
         """Directory of a model given by name."""
         need_transformers(type(self).__name__)
-        return find_directory(self.model)
+        return str(find_directory(self.model))  # a pickled Path is of one operating system
+
+    def _place(self):
+        """Directory of `fit`; where it is gone (in a pickle, say) the model is found again."""
+        if self._directory is None:
+            return None
+        kept = Path(self._directory)
+        return kept if (kept / "config.json").is_file() else Path(self._find_directory())
 
     def _check_parameters(self):
         """Checks of parameters that are more than types and ranges."""
@@ -191,7 +209,8 @@ class Extractor(
         return self._size[0]
 
     def _embed(self, rows, cache):
-        model_print = self._model_print()
+        model_print, weights = self._model_print(), self._weights()
+        self._check_weights(weights)
         prefix, digests = self._prefix(model_print), self._digests(rows)
         distinct = dict.fromkeys(d for d in digests if d is not None)
         slot = {key: i for i, key in enumerate(distinct)}
@@ -216,6 +235,7 @@ class Extractor(
         if table is None:  # no row, or none that could be read
             return np.full((len(rows), self._n_features_out), np.nan, np.float32)
         self._size[:] = [table.shape[1]]
+        self._first_weights.update(weights)
         if known.all() and len(keys) == len(rows):
             return table
         features = table[inverse]
@@ -235,9 +255,29 @@ class Extractor(
         if self._directory is not None:
             from transformers import __version__ as version
 
-            found = directory_fingerprint(self._directory, signature(self._directory))
-            return f"{found} {version}"
+            place = self._place()
+            return f"{directory_fingerprint(place, signature(place))} {version}"
         return self._network(torch.device("cpu")).fingerprint
+
+    def _weights(self):
+        """Digests of weights that lie elsewhere, by file: those of a module travel with it."""
+        if self._module is not None:
+            return {}
+        if self._directory is not None:
+            files = weight_files(self._place())
+            return {path.name: file_fingerprint(path, file_signature(path)) for path in files}
+        return {"factory": self._network(torch.device("cpu")).fingerprint.split()[0]}
+
+    def _check_weights(self, weights):
+        """Raise where weights are not those that rows went through first since `fit`."""
+        first = self._first_weights  # a file that only one of two copies has tells nothing
+        if any(first.get(name, found) != found for name, found in weights.items()):
+            raise ValueError(
+                f"model={str(self.model)!r} has other weights than when this "
+                f"{type(self).__name__} was fitted and used, and what was trained on its features "
+                "does not fit them. Restore the weights, or call fit again, of all that follows "
+                "it, too. (A factory must make the same weights each time.)"
+            )
 
     def _network(self, device):
         """The network on a device, loaded on first use and shared by clones."""
@@ -247,30 +287,34 @@ class Extractor(
             key = ("module", self._module_print, str(device))
             return once_per_process(key, lambda: self._own(prepared(self._module, device)))
         if self._directory is not None:
-            key = (str(self._directory), signature(self._directory), str(device))
-            return once_per_process(key, lambda: self._pretrained(device))
+            place = self._place()
+            key = (str(place), signature(place), str(device))
+            return once_per_process(key, lambda: self._pretrained(place, device))
         key = ("factory", self.model)  # what it makes may be random: make it once, then copy
         made = once_per_process(key, self._made)
         if device.type == "cpu":
             return made
-        return once_per_process((*key, str(device)), lambda: _moved(made, device))
+        key = (*key, made.fingerprint, str(device))
+        return once_per_process(key, lambda: _moved(made, device))
 
     def _own(self, module):
         return Network(module, self._module_print, None, None, False)
 
-    def _pretrained(self, device):
+    def _pretrained(self, place, device):
         with own_randomness():
-            module, random_pooler = load_pretrained(self._directory, self.model)
+            module, random_pooler = load_pretrained(place, self.model)
         module = module.to(device).eval().requires_grad_(False)
         # Read after the weights: if they were replaced meanwhile, it is not what was asked for.
-        return Network(module, self._model_print(), self._directory, None, random_pooler)
+        return Network(module, self._model_print(), place, None, random_pooler)
 
     def _made(self):
         with own_randomness():
             module, companion = call_factory(self.model)
         module = prepared(module, "cpu")
-        both = f"{module_fingerprint(module)} {describe(companion)}"
-        return Network(module, both, None, companion, False)
+        tensors = dict([*module.named_parameters(), *module.named_buffers()])
+        weights = digest(describe(tensors)).hex()  # first, as it alone must stay the same
+        all_of_it = f"{weights} {module_fingerprint(module)} {describe(companion)}"
+        return Network(module, all_of_it, None, companion, False)
 
     def _compute(self, rows, numbers, model_print):
         """Yields places in `rows` and their features, batch by batch."""

@@ -38,9 +38,9 @@ class ImageExtractor(Extractor):
     model : str, path-like or torch.nn.Module
         A directory written by ``save_pretrained``, a hub id (the local copy if there is one, else
         it is downloaded), a module, or a factory ``"package.module:callable"`` that is called
-        without arguments and returns a module. A module is called with images (n, 3, height,
-        width) and returns features (n, d), a map (n, d, height, width), tokens (n, n_tokens, d), or
-        an output of transformers.
+        without arguments and returns a module, the same each time (see the notes). A module is
+        called with images (n, 3, height, width) and returns features (n, d), a map (n, d, height,
+        width), tokens (n, n_tokens, d), or an output of transformers.
     pooling : {"auto", "cls", "mean", "max", "gem", "pooler"}, default="auto"
         How a map or tokens become one vector. "auto" is the model's own pooled output, but the
         class token where that output is a head of the pretraining task (ViT, whose pooler is even
@@ -86,8 +86,11 @@ class ImageExtractor(Extractor):
 
     Pillow's Lanczos filter is replaced by the bicubic one, which torch has.
 
-    A pickle holds no weights of a model given by name: it is loaded by that name again, so a
-    directory must still be there. A module travels with the pickle.
+    A pickle holds no weights of a model given by name: they are loaded from the same directory, or,
+    where that is gone, found by the name again (a hub id in another local copy of the hub, say). A
+    module travels with the pickle. A factory is called once per process, perhaps again when many
+    other models were used meanwhile; it must make the same weights each time, whatever files it
+    reads. Where weights are not those of ``fit``, ``transform`` raises an error.
 
     Examples
     --------

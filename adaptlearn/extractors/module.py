@@ -36,7 +36,8 @@ class ModuleExtractor(Extractor):
     ----------
     model : torch.nn.Module, str or path-like
         A module, a factory ``"package.module:callable"`` that is called without arguments and
-        returns one, or a file written by ``torch.jit.save`` or (``.pt2``) ``torch.export.save``.
+        returns one, the same each time (see the notes), or a file written by ``torch.jit.save`` or
+        (``.pt2``) ``torch.export.save``.
     layer : str, default=None
         Name of the layer whose output is taken, as ``model.named_modules()`` has it ("layer4",
         "encoder.layers.2"). None is the module's own output.
@@ -82,7 +83,9 @@ class ModuleExtractor(Extractor):
     Notes
     -----
     A file is named by a pickle, and must still be there; a module travels with it. TorchScript
-    modules cannot be pickled: give their file.
+    modules cannot be pickled: give their file. A factory is called once per process, perhaps again
+    when many other models were used meanwhile; it must make the same weights each time, whatever
+    files it reads. Where weights are not those of ``fit``, ``transform`` raises an error.
 
     Examples
     --------
@@ -174,6 +177,9 @@ class ModuleExtractor(Extractor):
         return super()._network_for_training()
 
     def _find_directory(self):
+        self._file = str(self._find_file())
+
+    def _find_file(self):
         path = Path(os.fspath(self.model)).expanduser()
         if not path.is_file():
             raise FileNotFoundError(
@@ -181,7 +187,12 @@ class ModuleExtractor(Extractor):
                 "factory 'package.module:callable', or a file of torch.jit.save or "
                 "torch.export.save."
             )
-        self._file = path.resolve()
+        return path.resolve()
+
+    def _file_place(self):
+        """File of `fit`; where it is gone (in a pickle, say) it is found again by its name."""
+        kept = Path(self._file)
+        return kept if kept.is_file() else self._find_file()
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -218,17 +229,23 @@ class ModuleExtractor(Extractor):
     def _model_print(self):
         if self._file is None:
             return super()._model_print()
-        found = file_fingerprint(self._file, file_signature(self._file))
-        return f"{found} {torch.__version__}"
+        return f"{self._weights()['file']} {torch.__version__}"
+
+    def _weights(self):
+        if self._file is None:
+            return super()._weights()
+        place = self._file_place()
+        return {"file": file_fingerprint(place, file_signature(place))}
 
     def _network(self, device):
         if self._file is None:
             return super()._network(device)
-        key = (str(self._file), file_signature(self._file), str(device))
-        return once_per_process(key, lambda: self._read_file(device))
+        place = self._file_place()
+        key = (str(place), file_signature(place), str(device))
+        return once_per_process(key, lambda: self._read_file(place, device))
 
-    def _read_file(self, device):
-        module = load_file(self._file, device)
+    def _read_file(self, place, device):
+        module = load_file(place, device)
         # Read after the weights: if they were replaced meanwhile, it is not what was asked for.
         return Network(module, self._model_print(), None, None, False)
 

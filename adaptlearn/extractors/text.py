@@ -53,10 +53,10 @@ class TextExtractor(Extractor):
     model : str, path-like or torch.nn.Module
         A directory written by ``save_pretrained``, a hub id (the local copy if there is one, else
         it is downloaded), a module, or a factory ``"package.module:callable"`` that is called
-        without arguments and returns a module or ``(module, tokenizer)``. A module is called with
-        ``input_ids`` and ``attention_mask``, both of shape (n, n_tokens), by name if it has an
-        argument ``input_ids``, else in this order. It returns one vector per token (n, n_tokens,
-        d), one per text (n, d), or an output of transformers.
+        without arguments and returns a module or ``(module, tokenizer)``, the same each time (see
+        the notes). A module is called with ``input_ids`` and ``attention_mask``, both of shape (n,
+        n_tokens), by name if it has an argument ``input_ids``, else in this order. It returns one
+        vector per token (n, n_tokens, d), one per text (n, d), or an output of transformers.
     tokenizer : tokenizer of transformers or callable, default=None
         None takes the one beside the model. A callable turns a list of texts into one sequence of
         integers for each.
@@ -94,8 +94,11 @@ class TextExtractor(Extractor):
 
     Notes
     -----
-    A pickle holds no weights of a model given by name: it is loaded by that name again, so a
-    directory must still be there. A module travels with the pickle.
+    A pickle holds no weights of a model given by name: they are loaded from the same directory, or,
+    where that is gone, found by the name again (a hub id in another local copy of the hub, say). A
+    module travels with the pickle. A factory is called once per process, perhaps again when many
+    other models were used meanwhile; it must make the same weights each time, whatever files it
+    reads. Where weights are not those of ``fit``, ``transform`` raises an error.
 
     Examples
     --------
