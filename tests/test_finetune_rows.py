@@ -276,7 +276,7 @@ def test_bad_settings(models, finetune, message):
         small(extractor(models, "bert"), finetune=finetune).fit(TEXTS, LABELS)
 
 
-def test_other_errors(models):
+def test_other_errors(models, monkeypatch):
     X = np.random.default_rng(0).normal(size=(24, 3))
     with pytest.raises(ValueError, match=r"finetune='full' .*backbone=None.*Give backbone="):
         FineTuneClassifier(finetune="full").fit(X, LABELS)
@@ -295,10 +295,18 @@ def test_other_errors(models):
     with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.* cannot be read as an image"):
         bad = [*IMAGES[:2], "no_such.png", *IMAGES[3:]]
         small(extractor(models, "vit"), finetune="full").fit(bad, LABELS)
+    monkeypatch.setattr("adaptlearn.extractors.image._KEPT_BYTES", 0)  # read when a batch needs it
+    fitted = small(extractor(models, "vit"), finetune="full", max_epochs=1).fit(IMAGES, LABELS)
+    with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.*: leave it out"):
+        fitted.predict(bad)
+    with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.*: leave it out"):
+        fitted.fit([IMAGES[0], IMAGES[1], "no_such.png", *IMAGES[3:]], LABELS)
+    with pytest.raises(ValueError, match=r"row 2 of X.*Leave it out; or errors='skip'"):
+        small(extractor(models, "vit"), finetune="frozen").fit(bad, LABELS)
     skipping = extractor(models, "vit", errors="skip")
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(ValueError, match=r"X holds rows without a finite embedding \(rows 2\)"),
+        pytest.raises(ValueError, match=r"X .*finite embedding \(rows 2\).*leave them out of X"),
     ):
         small(skipping, finetune="frozen").fit(bad, LABELS)
     with pytest.raises(ValueError, match=r"no linear projection or convolution.*'full'"):
