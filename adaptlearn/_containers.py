@@ -63,14 +63,17 @@ def as_parts(values, n_domains, name):
     return parts
 
 
-def stack_rows(blocks):
-    """One container of the rows of all `blocks`: array, sparse matrix, frame or list."""
+def stack_rows(blocks, names="Xs and Xt"):
+    """One container of the rows of all `blocks`: array, sparse matrix, frame or list.
+
+    `names` are what the caller's parameters are called, for messages.
+    """
     first, kinds = blocks[0], {_kind(block) for block in blocks}
     if "sparse" in kinds:
         kinds.discard("array")
     if len(kinds) > 1:
         raise TypeError(
-            f"Xs and Xt are containers of different kinds ({', '.join(sorted(kinds))}); "
+            f"{names} are containers of different kinds ({', '.join(sorted(kinds))}); "
             "convert them to one kind first."
         )
     (kind,) = kinds
@@ -82,7 +85,7 @@ def stack_rows(blocks):
                 odd = sorted(map(str, set(block.columns) ^ set(first.columns)))
                 raise ValueError(
                     f"domains have different columns: {odd} are not in all of them. "
-                    "Give Xs and Xt the same columns."
+                    f"Give {names} the same columns."
                 )
     if kind == "pandas":
         return sys.modules["pandas"].concat(blocks, ignore_index=True)
@@ -94,7 +97,7 @@ def stack_rows(blocks):
     if len({block.shape[1:] for block in blocks}) > 1:
         raise ValueError(
             "domains have different numbers of features: rows have shapes "
-            f"{', '.join(str(block.shape[1:]) for block in blocks)}. Xs and Xt need the same."
+            f"{', '.join(str(block.shape[1:]) for block in blocks)}. {names} need the same."
         )
     if kind == "sparse":
         blocks = [b if sp.issparse(b) else sp.csr_matrix(b) for b in blocks]

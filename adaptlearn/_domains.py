@@ -163,16 +163,22 @@ class DomainIndex(NamedTuple):
             return self.ids.index(members[0])
         return len(self.ids) + (members is self.targets)
 
-    def slots(self, domain):
+    def slots(self, domain, training=False):
         """Slot of each entry of `domain`, an int array of domains seen in fit."""
         table = {d: s for s, d in enumerate(self.ids)}
         unique, inverse = np.unique(domain, return_inverse=True)
         unseen = [int(d) for d in unique if int(d) not in table]
         if unseen:
+            advice = (
+                "Training goes on with the domains of the first call: give new source rows one of "
+                "its numbers >= 0, new target rows one < 0, or leave sample_domain out in every "
+                "call. New domains of their own need a fresh fit with rows of all."
+                if training
+                else "Use a domain seen in fit, 'source' or 'target' for a whole side, or fit "
+                "again with rows of that domain."
+            )
             raise ValueError(
-                f"sample_domain holds {unseen}, not seen in fit (seen: {list(self.ids)}). Use a "
-                "domain seen in fit, 'source' or 'target' for a whole side, or fit again with "
-                "rows of that domain."
+                f"sample_domain holds {unseen}, not seen in fit (seen: {list(self.ids)}). {advice}"
             )
         return np.array([table[int(d)] for d in unique], dtype=np.int64)[inverse]
 

@@ -457,6 +457,17 @@ def test_bad_files_are_named_or_skipped(tmp_path, data, match):
     assert np.isnan(seen[1]).all() and np.isfinite(seen[[0, 2]]).all()
 
 
+def test_bad_files_of_equal_content_are_all_counted(tmp_path):
+    good, bad, other = (tmp_path / f"{name}.wav" for name in ("good", "bad", "other"))
+    wavfile.write(good, RATE, SOUNDS[1])
+    bad.write_bytes(b"no sound")
+    other.write_bytes(b"no sound")
+    match = r"4 sounds are left out, as rows of NaN: row 1.*; row 4.*\(and rows 2, 5\)"
+    with pytest.warns(UserWarning, match=match) as caught:
+        shown([good, bad, other, good, None, bad], errors="skip")
+    assert len(caught) == 1
+
+
 def test_a_missing_file(tmp_path):
     gone = str(tmp_path / "gone.wav")
     with pytest.raises(ValueError, match=r"row 0 of X \('.*gone.wav'\).*No such file"):

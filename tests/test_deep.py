@@ -2,6 +2,7 @@
 
 import contextlib
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -407,6 +408,18 @@ def test_an_unseen_domain_raises(four_domains, unseen):
             call(X, sample_domain=domain)
     with pytest.raises(ValueError, match="not seen in fit"):
         model.partial_fit(X, y, sample_domain=np.where(seen == -2, -8, seen))
+
+
+def test_training_on_with_a_new_domain_says_what_to_do():
+    X, y, _, _ = toy(24, 0)
+    one = small(alignment=None, normalize="source")
+    one.partial_fit(X[:12], y[:12], sample_domain=[1] * 12)
+    advice = r"holds \[2\], not seen in fit \(seen: \[1\]\).*one of its numbers >= 0.*leave"
+    with pytest.raises(ValueError, match=advice):
+        one.partial_fit(X[12:], y[12:], sample_domain=[2] * 12)
+    one.partial_fit(X[12:], y[12:], sample_domain=1)
+    with pytest.raises(ValueError, match="'source' or 'target' for a whole side"):
+        one.predict(X, sample_domain=2)
 
 
 def test_a_row_is_answered_the_same_alone_and_in_company(four_domains):
@@ -1054,6 +1067,11 @@ def test_no_target_warns_once_and_trains():
     with contextlib.ExitStack() as stack:
         stack.enter_context(pytest.warns(UserWarning, match="no target rows"))
         small().fit(X, y, sample_domain=3)
+    with pytest.warns(UserWarning, match="alignment=None and normalize='source'"):
+        small(alignment=None).fit(X, y)  # target rows would have statistics of their own
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        small(alignment=None, normalize="source").fit(X, y)
 
 
 # --- parameters set after fit -------------------------------------------------------------------

@@ -100,7 +100,8 @@ def test_images_that_do_not_fit_are_read_batch_by_batch(models, monkeypatch):
     assert kept[0][0].dtype == torch.uint8 and kept[0][0].shape == (3, 32, 32)
     monkeypatch.setattr("adaptlearn.extractors.image._KEPT_BYTES", 24 * 3 * 32 * 32 - 1)
     lazy = small(extractor(models, "vit"), finetune="full").fit(IMAGES, LABELS)
-    assert isinstance([prepared[0] for prepared in kept if len(prepared) == 24][-1], np.ndarray)
+    unread = [prepared[0] for prepared in kept if len(prepared) == 24][-1]
+    assert unread.number == 0 and isinstance(unread.row, np.ndarray)
     assert equal(weights(lazy), expected) and equal(weights(again), expected)
 
 
@@ -276,7 +277,7 @@ def test_bad_settings(models, finetune, message):
         small(extractor(models, "bert"), finetune=finetune).fit(TEXTS, LABELS)
 
 
-def test_other_errors(models):
+def test_other_errors(models, monkeypatch):
     X = np.random.default_rng(0).normal(size=(24, 3))
     with pytest.raises(ValueError, match=r"finetune='full' .*backbone=None.*Give backbone="):
         FineTuneClassifier(finetune="full").fit(X, LABELS)
@@ -295,10 +296,18 @@ def test_other_errors(models):
     with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.* cannot be read as an image"):
         bad = [*IMAGES[:2], "no_such.png", *IMAGES[3:]]
         small(extractor(models, "vit"), finetune="full").fit(bad, LABELS)
+    monkeypatch.setattr("adaptlearn.extractors.image._KEPT_BYTES", 0)  # read when a batch needs it
+    fitted = small(extractor(models, "vit"), finetune="full", max_epochs=1).fit(IMAGES, LABELS)
+    with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.*: leave it out"):
+        fitted.predict(bad)
+    with pytest.raises(ValueError, match=r"row 2 of X.*no_such.png.*: leave it out"):
+        fitted.fit([IMAGES[0], IMAGES[1], "no_such.png", *IMAGES[3:]], LABELS)
+    with pytest.raises(ValueError, match=r"row 2 of X.*Leave it out; or errors='skip'"):
+        small(extractor(models, "vit"), finetune="frozen").fit(bad, LABELS)
     skipping = extractor(models, "vit", errors="skip")
     with (
         pytest.warns(UserWarning, match="left out"),
-        pytest.raises(ValueError, match=r"X holds rows without a finite embedding \(rows 2\)"),
+        pytest.raises(ValueError, match=r"X .*finite embedding \(rows 2\).*leave them out of X"),
     ):
         small(skipping, finetune="frozen").fit(bad, LABELS)
     with pytest.raises(ValueError, match=r"no linear projection or convolution.*'full'"):

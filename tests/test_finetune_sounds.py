@@ -140,6 +140,17 @@ def test_a_sound_that_cannot_be_read_is_named(audio, tmp_path):
         small(audio("wav2vec2"), finetune="full").fit(rows, LABELS)
 
 
+def test_a_sound_that_is_gone_when_a_batch_needs_it_is_named(audio, monkeypatch):
+    clf = small(audio("wav2vec2"), finetune="full", max_epochs=1).fit(SOUNDS, LABELS)
+
+    def gone(row, rate):
+        raise OSError("it is gone")
+
+    monkeypatch.setattr("adaptlearn.extractors._training_waves.to_wave", gone)
+    with pytest.raises(ValueError, match="row 3 of X cannot be read as a sound: it is gone"):
+        clf.predict(SOUNDS[:4])  # the longest first
+
+
 # --- modules ----------------------------------------------------------------------------------
 
 

@@ -1,6 +1,7 @@
 """Vision models of transformers as image extractors; tiny ones, made here."""
 
 import pickle
+import re
 import warnings
 
 import numpy as np
@@ -455,12 +456,31 @@ def test_bad_files_are_skipped_as_rows_of_nan(bad_paths):
     with pytest.warns(UserWarning, match="left out") as caught:
         seen = shown(bad_paths, errors="skip")
     told = " ".join(str(w.message) for w in caught)
-    assert all(f"row {i} of X" in told for i in (1, 3, 4, 5)) and "row 0" not in told
+    assert all(f"row {i} of X" in told for i in (1, 3, 4)) and "row 0" not in told
+    assert len(caught) == 1 and told.endswith("(and rows 5).")
     np.testing.assert_array_equal(np.isnan(seen).all((1, 2, 3)), [0, 1, 0, 1, 1, 1, 0])
     np.testing.assert_array_equal(seen[[0, 2, 6]], shown(PICTURES[[0, 2, 4]]))
     with pytest.warns(UserWarning):  # nothing but bad files
         only = extractor(Pixels(), errors="skip").fit_transform(bad_paths[3:6])
     assert only.shape == (3, 3) and np.isnan(only).all()
+
+
+def test_bad_files_of_equal_content_are_all_counted(bad_paths, tmp_path):
+    other = tmp_path / "other.png"
+    other.write_bytes(bad_paths[3].read_bytes())
+    rows = [bad_paths[0], bad_paths[3], other, bad_paths[5], bad_paths[2], bad_paths[3]]
+    skipping = extractor(Pixels(), image_size=16, errors="skip").fit(rows)
+    with pytest.warns(UserWarning, match="4 images are left out") as caught:
+        seen = skipping.transform(rows)
+    (told,) = caught
+    assert re.search(r"row 1 of X.*; row 3 of X.*\(and rows 2, 5\)\.$", str(told.message))
+    assert np.isnan(seen).all(axis=1).tolist() == [False, True, True, True, False, True]
+
+
+def test_an_image_of_very_many_pixels_says_how_to_read_it(paths, monkeypatch):
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    with pytest.raises(ValueError, match=r"row 0 of X.*PIL\.Image\.MAX_IMAGE_PIXELS = None"):
+        shown(paths[:1])
 
 
 @pytest.mark.parametrize(

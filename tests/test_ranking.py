@@ -1,13 +1,16 @@
 """Ranking pretrained models: agreement with trained heads, every kind of candidate, errors."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy.stats import spearmanr
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
 from adaptlearn import (
@@ -170,6 +173,30 @@ def test_modules_that_read_arrays_are_ranked():
     frame = found.frame.loc[["alone", "pipe"]]
     assert frame["parameters"].tolist() == [28, 28] and (frame["ms_per_row"] > 0).all()
     assert (frame["features"] == 4).all()
+
+
+def test_extractors_side_by_side_count_together():
+    frame = pd.DataFrame({"text": TEXTS, "number": np.arange(len(TEXTS))})
+    one, two = text_extractor(), text_extractor(size=4)
+    columns = ColumnTransformer([("a", one, "text"), ("b", StandardScaler(), ["number"])])
+    found = rank_extractors([columns, clone(columns).fit(frame)], frame, LABELS)
+    assert found.columns["parameters"].tolist() == [128 * 8] * 2
+    union = FeatureUnion([("a", one), ("b", two), ("c", "drop")])
+    assert rank_extractors([union], TEXTS, LABELS).columns["parameters"] == [128 * 12]
+
+
+def test_source_and_target_may_be_of_different_containers():
+    ranking = rank_extractors([text_extractor()], TEXTS, LABELS, TEXTS[:9]).columns
+    for X, X_target in [
+        (pd.Series(TEXTS), TEXTS[:9]),
+        (TEXTS, pd.Series(TEXTS[:9], index=range(5, 14))),
+        (np.array(TEXTS, object), pd.Series(TEXTS[:9])),
+        (tuple(TEXTS), np.array(TEXTS[:9])),
+    ]:
+        found = rank_extractors([text_extractor()], X, LABELS, X_target).columns
+        assert found["a_distance"] == ranking["a_distance"]
+    with pytest.raises(TypeError, match="X and X_target are containers of different kinds"):
+        rank_extractors([text_extractor()], pd.DataFrame({"a": TEXTS}), LABELS, TEXTS[:9])
 
 
 def test_unfitted_transformers_see_no_label():

@@ -56,7 +56,7 @@ class PreparationMixin:
         fit_rows = self._read_fit(y, n_rows(X), fresh, n_target=n_target, **given)
         if fresh:
             self._domain_index = DomainIndex.of(fit_rows.domain)
-        slots = self._domain_index.slots(fit_rows.domain)
+        slots = self._domain_index.slots(fit_rows.domain, training=True)
         codes, task_weight, labels = self._encode(fit_rows, fresh)
         self._warn_without_target(fit_rows, alignments)
         device = self._pick_device()
@@ -147,7 +147,8 @@ class PreparationMixin:
         warnings.warn(
             f"{type(self).__name__}: no target rows, so this is plain supervised learning. Give "
             "X_target=, or mask the target's labels in y (see adaptlearn.pack), or mark target "
-            "rows with sample_domain < 0. " + MASK_HELP,
+            "rows with sample_domain < 0. Nothing is asked of a target with alignment=None and "
+            "normalize='source'. " + MASK_HELP,
             UserWarning,
             stacklevel=self._depth,
         )

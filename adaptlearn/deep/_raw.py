@@ -153,7 +153,8 @@ def embedded(extractor, X, name):
         raise ValueError(
             f"{name} holds rows without a finite embedding (rows "
             f"{', '.join(map(str, missing[:5]))}{more}): they could not be read, or the model's "
-            "answer is not finite. Leave them out."
+            "answer is not finite. Training and predicting need every row: leave them out of X, "
+            "with their labels."
         )
     return columns
 

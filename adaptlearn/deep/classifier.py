@@ -326,6 +326,8 @@ class DomainAdaptationClassifier(
         ----------
         X, y, sample_domain, sample_weight
             As in ``fit``. The first call settles domains, classes and input statistics.
+            A sequence of domains needs no ``sample_domain``; numbers that the first call had not
+            raise.
         classes : array-like, optional
             All classes, at the first call; default the labels of that call.
 

@@ -41,7 +41,8 @@ class FineTuning(BaseEstimator):
           first, at even steps over the first half of the training (Howard & Ruder, 2018).
         - "full": everything.
         - "lora": small matrices beside each projection, :math:`W + \frac{\alpha}{r} B A` (Hu et
-          al., 2022), less than 5 % of the weights; the weights themselves are fixed.
+          al., 2022): with models of usual size less than 5 % of the weights, with tiny ones more
+          (rank 1 is the least). The weights themselves are fixed.
         - "auto": "frozen" for an extractor ("gradual" in `FineTuneClassifier` and
           `FineTuneRegressor`); a module or factory is trained like the rest of the network, at one
           rate and without warm-up, because it may never have been trained before.

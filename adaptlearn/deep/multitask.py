@@ -284,6 +284,8 @@ class MultiTaskClassifier(
         ----------
         X, y, sample_domain, sample_weight
             As in ``fit``. The first call settles tasks, domains, classes and input statistics.
+            A sequence of domains needs no ``sample_domain``; numbers that the first call had not
+            raise.
         classes : list of array-like, optional
             All classes of each task (None in regression), at the first call; default the labels
             of that call. The classes themselves for a one-dimensional `y`.

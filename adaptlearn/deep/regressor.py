@@ -220,6 +220,8 @@ class DomainAdaptationRegressor(SaveMixin, RegressorMixin, RetentionMixin, DeepE
         ----------
         X, y, sample_domain, sample_weight
             As in ``fit``. The first call settles domains and the statistics of inputs and y.
+            A sequence of domains needs no ``sample_domain``; numbers that the first call had not
+            raise.
 
         Returns
         -------

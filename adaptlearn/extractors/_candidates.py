@@ -185,14 +185,22 @@ class _Counted(EmbeddingCache):
         self.cache.put(keys, vectors)
 
 
+def _parts(model):
+    """Models in a Pipeline, FeatureUnion or ColumnTransformer (the fitted ones); else None."""
+    for name in ("steps", "transformer_list", "transformers_", "transformers"):
+        if hasattr(model, name):
+            return [part for _, part, *_ in getattr(model, name)]
+    return None
+
+
 def n_parameters(model):
     """Parameters of the torch networks in a model; NaN when there is none."""
     if isinstance(model, Extractor):
         module = model._network(pick_device(model.device)).module
     elif hasattr(model, "net_"):  # a fitted deep estimator
         module = model.net_.module_
-    elif hasattr(model, "steps"):
-        counts = [n_parameters(step) for _, step in model.steps]
+    elif (parts := _parts(model)) is not None:
+        counts = [n_parameters(part) for part in parts]
         known = [count for count in counts if not np.isnan(count)]
         return sum(known) if known else np.nan
     else:

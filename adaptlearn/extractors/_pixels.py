@@ -114,8 +114,14 @@ def to_tensor(row):
         return _colour(_pil_array(row))
     from PIL import Image
 
-    with opened(row) as file, Image.open(file) as image:
-        return _colour(_pil_array(image))
+    try:
+        with opened(row) as file, Image.open(file) as image:
+            return _colour(_pil_array(image))
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{str(error).rstrip('.')}. If the file is to be trusted, raise the limit: "
+            "PIL.Image.MAX_IMAGE_PIXELS = None is none at all"
+        ) from error
 
 
 def _pil_array(image):

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn.utils import parametrize
 
-from ._bad_rows import BadRows
+from ._bad_rows import NEED_ALL, BadRows
 from ._front_end import encoder_of
 from ._waves import to_wave
 
@@ -21,6 +21,7 @@ class Clip(NamedTuple):
     source: Any  # a row of X, or samples at the model's rate
     size: int  # samples
     cost: int  # samples that the network works on
+    number: int  # of the row in X, for messages
 
 
 class TrainableWavesMixin:
@@ -52,8 +53,7 @@ class TrainableWavesMixin:
         return encoder_of(module)
 
     def _prepare(self, rows, network, keep):
-        advice = "Training and predicting need every row: leave it out."
-        front, bad = self._front(network), BadRows("a sound", "raise", advice)
+        front, bad = self._front(network), BadRows("a sound", "raise", NEED_ALL)
         numbers = np.arange(len(rows))
         lengths = [self._length(i, row, front, bad) for i, row in enumerate(rows)]
         _, sizes = self._cut(np.array(lengths), numbers, self._most_samples(front), front.rate)
@@ -61,20 +61,15 @@ class TrainableWavesMixin:
         kept = keep and 4 * sum(lengths) <= _KEPT_BYTES
         clips = []
         for i, (row, size) in enumerate(zip(rows, sizes.tolist(), strict=True)):
-            source = row
-            if kept:
-                try:
-                    source = to_wave(row, front.rate)[:size]
-                except Exception as error:
-                    bad.add(i, row, error)
-            clips.append(Clip(source, size, front.longest if front.fixed else size))
+            clip = Clip(row, size, front.longest if front.fixed else size, i)
+            clips.append(clip._replace(source=_heard(clip, front)) if kept else clip)
         return clips
 
     def _tensors(self, prepared, network, device):
         front, waves = self._front(network), []
-        for source, size, _ in prepared:
-            known = isinstance(source, np.ndarray)
-            waves.append(source if known else to_wave(source, front.rate)[:size])
+        for clip in prepared:
+            known = isinstance(clip.source, np.ndarray)
+            waves.append(clip.source if known else _heard(clip, front))
         sizes = np.array([len(wave) for wave in waves])
         if front.pads or (sizes == sizes[0]).all():
             return front.tensors(waves)
@@ -103,6 +98,14 @@ class TrainableWavesMixin:
             parts.append(super()._trained_features(network, some))
             order.append(places)
         return torch.cat(parts)[torch.cat(order).argsort()]
+
+
+def _heard(clip, front):
+    """Samples of a clip whose source is a row."""
+    try:
+        return to_wave(clip.source, front.rate)[: clip.size]
+    except Exception as error:
+        BadRows("a sound", "raise", NEED_ALL).add(clip.number, clip.source, error)
 
 
 def _fold(layer):

@@ -13,7 +13,7 @@ import numpy as np
 
 from .._compat import HasMethods, Interval, StrOptions
 from ._ahead import n_readers, read_ahead
-from ._bad_rows import BadRows
+from ._bad_rows import BadRowsMixin
 from ._fingerprint import describe
 from ._front_end import (
     by_window,
@@ -36,7 +36,7 @@ _SECONDS = {"cpu": 60, "cuda": 1200}  # of sound in one batch, padding included
 _MOST_ROWS = 128
 
 
-class AudioExtractor(TrainableWavesMixin, Extractor):
+class AudioExtractor(BadRowsMixin, TrainableWavesMixin, Extractor):
     r"""Turn sounds into the features of a pretrained speech or sound model.
 
     The model is frozen: ``fit`` learns nothing, and any number of candidates of a search share one
@@ -141,7 +141,7 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
     array([ 7, 14, 28])
     """
 
-    _row_is = "sounds"
+    _row_is, _a_row = "sounds", "a sound"
     _decisive = ("precision", "pooling", "layer", "max_seconds", "long", "model_rate")
 
     _parameter_constraints = {
@@ -199,16 +199,8 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
     def _read_rows(self, X):
         return read_sounds(X, self.sampling_rate)
 
-    def _digests(self, rows):
-        digests, bad = [], BadRows("a sound", self.errors)
-        for number, row in enumerate(rows):
-            try:
-                digests.append(sound_digest(row))
-            except (OSError, ValueError) as error:
-                bad.add(number, row, error)
-                digests.append(None)
-        bad.warn()
-        return digests
+    def _digest(self, row):
+        return sound_digest(row)
 
     def _companions(self):
         # transformers computes the spectrograms of AST with torchaudio, where it is installed.
@@ -232,9 +224,8 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
     def _batches(self, rows, numbers, network, device):
         front = self._front(network)
         most = self._most_samples(front)
-        bad = BadRows("a sound", self.errors)
         lengths = np.array(
-            [self._length(*row, front, bad) for row in zip(numbers, rows, strict=True)]
+            [self._length(*row, front, self._bad) for row in zip(numbers, rows, strict=True)]
         )
         n_windows, size = self._cut(lengths, numbers, most, front.rate)
         # Longest first: what does not fit in memory fails at once, and the end comes early. Sounds
@@ -255,13 +246,12 @@ class AudioExtractor(TrainableWavesMixin, Extractor):
                         try:
                             waves += _windows(get(), m, size[i])
                         except Exception as error:
-                            bad.add(numbers[i], rows[i], error)
+                            self._bad.add(numbers[i], rows[i], error)
                         else:
                             places.append(i)
                     group = group[n:]
                     if places:
                         yield Batch(np.array(places), _tensors(front, waves, len(places), m))
-        bad.warn()
 
     def _most_samples(self, front):
         """Samples of the longest sound that goes through in one piece; None for any number."""

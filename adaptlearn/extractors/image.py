@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from contextlib import closing
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from .._compat import Interval, StrOptions
 from ._ahead import n_readers, read_ahead
-from ._bad_rows import BadRows
+from ._bad_rows import NEED_ALL, BadRows, BadRowsMixin
 from ._pixels import content_digest, read_images, to_tensor
 from ._pooling import pool_places, trained_pooler
 from ._preprocessing import for_module, from_directory
@@ -22,7 +22,7 @@ _ROWS = {"cpu": 16, "cuda": 128}
 _KEPT_BYTES = 2**30  # of resized images, for training
 
 
-class ImageExtractor(Extractor):
+class ImageExtractor(BadRowsMixin, Extractor):
     r"""Turn images into the features of a pretrained vision model.
 
     The model is frozen: ``fit`` learns nothing, and any number of candidates of a search share one
@@ -105,7 +105,7 @@ class ImageExtractor(Extractor):
     (5, 8)
     """
 
-    _row_is = "images"
+    _row_is, _a_row = "images", "an image"
     _decisive = ("precision", "pooling", "image_size", "mean", "std")
 
     _parameter_constraints = {
@@ -169,16 +169,8 @@ class ImageExtractor(Extractor):
     def _read_rows(self, X):
         return read_images(X, self.channels)
 
-    def _digests(self, rows):
-        digests, bad = [], BadRows("an image", self.errors)
-        for number, row in enumerate(rows):
-            try:
-                digests.append(content_digest(row))
-            except Exception as error:  # Pillow's decoders raise many kinds
-                bad.add(number, row, error)
-                digests.append(None)
-        bad.warn()
-        return digests
+    def _digest(self, row):
+        return content_digest(row)
 
     def _companions(self):
         return "2"  # raised when preprocessing changes: old cached rows are not found then
@@ -198,12 +190,11 @@ class ImageExtractor(Extractor):
         size = (
             _ROWS.get(device.type, _ROWS["cpu"]) if self.batch_size == "auto" else self.batch_size
         )
-        bad = BadRows("an image", self.errors)
         waiting = {}  # images of one shape and type make a batch
         made = read_ahead(lambda row: steps.resize(to_tensor(row)), rows, n_readers(device), size)
         with closing(made):
             for place, (number, row, get) in enumerate(zip(numbers, rows, made, strict=True)):
-                image = self._image(get, number, row, bad)
+                image = self._image(get, number, row)
                 if image is None:
                     continue
                 group = waiting.setdefault((image.shape, image.dtype), [])
@@ -214,9 +205,8 @@ class ImageExtractor(Extractor):
                     yield _batch(waiting.pop(max(waiting, key=lambda k: len(waiting[k]))), steps)
         for group in waiting.values():
             yield _batch(group, steps)
-        bad.warn()
 
-    def _image(self, get, number, row, bad):
+    def _image(self, get, number, row):
         """A resized image; None for a row that is left out."""
         try:
             return get()
@@ -226,7 +216,7 @@ class ImageExtractor(Extractor):
                 "extra: pip install 'adaptlearn[pretrained]'."
             ) from error
         except Exception as error:
-            bad.add(number, row, error)
+            self._bad.add(number, row, error)
 
     def _features(self, network, inputs):
         module = network.module
@@ -269,18 +259,18 @@ class ImageExtractor(Extractor):
 
     def _prepare(self, rows, network, keep):
         if not (keep and len(rows)):
-            return list(rows)
+            return [_Unread(*pair) for pair in enumerate(rows)]
         # Resized images are kept where they fit; the others are read anew in each epoch.
         steps, kept = self._steps(network), []
         for number, row in enumerate(rows):
-            kept.append(_read(row, steps, number))
+            kept.append(_read(number, row, steps))
             if kept[0].nbytes * len(rows) > _KEPT_BYTES:
-                return list(rows)
+                return self._prepare(rows, network, keep=False)
         return kept
 
     def _tensors(self, prepared, network, device):
         steps = self._steps(network)
-        images = [x if isinstance(x, torch.Tensor) else _read(x, steps) for x in prepared]
+        images = [x if isinstance(x, torch.Tensor) else _read(*x, steps) for x in prepared]
         if len({image.shape for image in images}) > 1:
             raise ValueError(
                 "images have different shapes after resizing, so that they make no batch. Give "
@@ -297,7 +287,14 @@ class ImageExtractor(Extractor):
         return {"mean": steps.mean or (0.0,) * 3, "std": steps.std or (1.0,) * 3}
 
 
-def _read(row, steps, number=None):
+class _Unread(NamedTuple):
+    """A row that is read when a batch needs it."""
+
+    number: int  # of the row in X, for messages
+    row: object
+
+
+def _read(number, row, steps):
     """One image, resized."""
     try:
         return steps.resize(to_tensor(row))
@@ -307,12 +304,7 @@ def _read(row, steps, number=None):
             "extra: pip install 'adaptlearn[pretrained]'."
         ) from error
     except Exception as error:  # Pillow's decoders raise many kinds
-        where = "an image" if number is None else f"row {number} of X"
-        what = f" ({str(row)!r})" if isinstance(row, (str, os.PathLike)) else ""
-        raise ValueError(
-            f"{where}{what} cannot be read as an image: {error}. Training and predicting need "
-            "every row: leave it out."
-        ) from error
+        BadRows("an image", "raise", NEED_ALL).add(number, row, error)
 
 
 def _stacked(images):

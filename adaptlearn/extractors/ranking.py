@@ -24,6 +24,7 @@ from ..metrics.transferability import (
 )
 from ._candidates import check_candidate, look_at, name_candidates
 from ._ranking_result import COLUMNS, ExtractorRanking
+from ._rows import column
 
 __all__ = ["ExtractorRanking", "rank_extractors"]
 
@@ -171,7 +172,7 @@ def _read_rows(X, y, X_target, sample_domain, task, max_samples, random_state):
     if X_target is not None:
         known = X is None and isinstance(X_target, Integral)
         n_target = int(X_target) if known else n_rows(as_container(X_target))
-        X = None if X is None else stack_rows([X, as_container(X_target)])
+        X = None if X is None else _stacked(X, as_container(X_target))
     read = read_fit(
         labels, n, n_target=n_target, sample_domain=sample_domain, regression=regression
     )
@@ -185,11 +186,19 @@ def _read_rows(X, y, X_target, sample_domain, task, max_samples, random_state):
     return _Rows(X, len(read.y), source, target, read.y[source], regression)
 
 
+def _stacked(X, X_target):
+    """Rows of both sides; columns of texts, paths or sounds may be of different containers."""
+    blocks = [X, X_target]
+    if type(X) is not type(X_target) and all(len(getattr(b, "shape", (0,))) == 1 for b in blocks):
+        blocks = [column(block, "rows") for block in blocks]
+    return stack_rows(blocks, "X and X_target")
+
+
 def _rank_columns(rank_by):
     columns = [rank_by] if isinstance(rank_by, str) else list(rank_by)
-    for column in columns:
-        if column not in COLUMNS:
-            raise ValueError(f"rank_by={column!r} is not known; {did_you_mean(column, COLUMNS)}")
+    for name in columns:
+        if name not in COLUMNS:
+            raise ValueError(f"rank_by={name!r} is not known; {did_you_mean(name, COLUMNS)}")
     if not columns:
         raise ValueError("rank_by is empty; give at least one column.")
     return columns
