@@ -40,7 +40,7 @@ from ._models import (
 from ._training import TrainableMixin
 from .cache import EmbeddingCache, lookup, open_cache
 
-_FORMAT = 2  # raise it when what an extractor computes changes: old cached rows are not found then
+_FORMAT = 3  # raise it when what an extractor computes changes: old cached rows are not found then
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
