@@ -48,7 +48,7 @@ def photographs(n, height, width):
     return (wave + rng.normal(0, 12, wave.shape)).clip(0, 255).astype(np.uint8)
 
 
-def resize_cost(height, width, mode, repetitions=7, n=BATCH):
+def resize_cost(height, width, mode, repetitions=15, n=BATCH):
     """Seconds an image of Pillow and of adaptlearn to resize to 224 x 224 and normalise.
 
     Pillow has one thread, so that torch gets one as well.
