@@ -253,7 +253,7 @@ def total():
     def inner(x):
         nonlocal m
         m += 1
-        k.append(m)
+        k.append(x)
         return x
     return inner
 inner = total()
@@ -288,6 +288,47 @@ def test_what_is_only_counted_does_not_count():
     before = describe(names["words"])
     names["table"]["a"] = 1
     assert describe(names["words"]) != before
+
+
+READING = """
+scale, table, seen = 2.0, {}, 0
+class Net:
+    SCALE = 1.0
+    def change(self, value):
+        self.SCALE = value
+    def __call__(self, x):
+        return x * self.SCALE
+def chained(x):
+    a = b = abs(scale)
+    return a * b * x
+def grows(texts):
+    for text in texts:
+        if text not in table:
+            table[text] = len(table)
+    return [table[text] for text in texts]
+def stops(x):
+    global seen
+    seen += 1
+    return x if seen < 3 else 0
+net = Net()
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("net", "Net.SCALE = 2.0"),
+        ("chained", "scale = 3.0"),
+        ("grows", "table['a'] = 5"),
+        ("stops", "seen = 9"),
+    ],
+)
+def test_what_is_read_besides_counts(name, change):
+    names = users(READING)
+    before = describe(names[name])
+    assert describe(users(READING)[name]) == before
+    exec(change, names)
+    assert describe(names[name]) != before
 
 
 def test_functions_that_call_each_other_end():

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ._bytecode import global_names, names_written
+from ._bytecode import global_names, names_read, names_written
 
 # Of other frameworks, or about the model: they do not change what torch computes.
 _OTHER_FILES = (
@@ -209,8 +209,7 @@ class _Description:
             if cls.__module__.split(".")[0] in ("builtins", "torch"):
                 continue
             users, members = not is_installed(cls.__module__), sorted(vars(cls).items())
-            methods = [v for _, v in members if isinstance(v, types.FunctionType)]
-            written = set().union(*(names_written(method.__code__) for method in methods))
+            written = _written_by(v for _, v in members) if users else ()
             for name, value in members:
                 if isinstance(value, types.FunctionType):
                     parts.append(f"{name}: {self.of(value if users else value.__code__)}")
@@ -261,6 +260,13 @@ class _Description:
 
     def _number(self, value):
         self.met.setdefault(id(value), (len(self.met), value))
+
+
+def _written_by(members):
+    """Attributes that methods of a class only count in."""
+    methods = [value for value in members if isinstance(value, types.FunctionType)]
+    read = set().union(*(names_read(method.__code__) for method in methods))
+    return set().union(*(names_written(method.__code__) for method in methods)) - read
 
 
 def is_installed(name):
